@@ -1,0 +1,1 @@
+"""Room: near-duplicates and stories."""

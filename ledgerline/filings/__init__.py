@@ -1,0 +1,1 @@
+"""Room: parsing and validity of filings, and onboarding them exactly once."""

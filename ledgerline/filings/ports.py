@@ -1,0 +1,79 @@
+"""What onboarding needs of the world: a regulator to read and a ledger that remembers. Implemented in `resources/`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Literal, Protocol
+
+from ledgerline.filings.records import FetchedFiling, FilingRef, Source
+
+State = Literal["discovered", "fetched", "parsed", "published", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRow:
+    """What the ledger knows of one filing. `attempts` counts fetches; `reason`/`detail` are set when refused."""
+
+    ref: FilingRef
+    state: State
+    first_seen_at: datetime
+    available_at: datetime | None
+    sha256: str | None
+    bytes: int | None
+    uri: str | None
+    reason: str | None
+    detail: str | None
+    version: int
+    attempts: int
+
+
+class Regulator(Protocol):
+    """One source of filings (EDGAR or DART), over HTTP or over an archive folder in the same wire formats."""
+
+    source: Source
+
+    def days(self) -> list[date]:
+        """The days that this regulator holds, oldest first: an archive's days; over HTTP today and the previous one."""
+        ...
+
+    def discover(self, day: date) -> list[FilingRef]:
+        """Every filing of the day, one per accession with all its parties. A failed read raises; it is never empty."""
+        ...
+
+    def fetch(self, ref: FilingRef) -> FetchedFiling:
+        """The bytes as served. Raises NotYetThere for what the regulator lists but does not serve yet."""
+        ...
+
+
+class NotYetThere(Exception):
+    """Listed, but not served yet (EDGAR AccessDenied/404, DART 014): it stays `discovered` and is tried again."""
+
+
+class FilingLedger(Protocol):
+    """Remembers every filing and its state. All transitions are idempotent; (source, filing_id) is unique."""
+
+    def discovered(self, refs: Iterable[FilingRef], *, seen_at: datetime) -> int:
+        """Remember refs; parties of a known filing are united. Returns how many were new."""
+        ...
+
+    def pending(self, source: Source, day: date) -> list[LedgerRow]:
+        """Rows of the day that are neither published nor refused."""
+        ...
+
+    def fetched(self, source: Source, filing_id: str, *, sha256: str, size: int, uri: str, available_at: datetime) -> None: ...
+
+    def parsed(self, source: Source, filing_id: str, *, accepted_at: datetime | None) -> None: ...
+
+    def refused(self, source: Source, filing_id: str, *, reason: str, detail: str) -> None: ...
+
+    def published(self, source: Source, filing_ids: Sequence[str]) -> None: ...
+
+    def rows(self, source: Source, day: date) -> list[LedgerRow]: ...
+
+    def row(self, source: Source, filing_id: str) -> LedgerRow | None: ...
+
+    def counts(self) -> dict[tuple[str, str, str], int]:
+        """(source, day, state) -> filings, for the monitor and the sensors."""
+        ...

@@ -1,0 +1,1 @@
+"""Room: mentions, graph, candidates, features and grounding."""

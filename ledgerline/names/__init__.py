@@ -1,0 +1,1 @@
+"""Room: companies, listings and dated names."""

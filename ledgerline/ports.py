@@ -1,0 +1,66 @@
+"""What every room needs of the world: a lake of versioned tables and an object store. Ports of one room live in that room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Equality on columns; a list means "one of". Values are compared as they are stored.
+Where = Mapping[str, "str | int | Sequence[str]"]
+
+
+@dataclass(frozen=True, slots=True)
+class LakeWrite:
+    """What one write did. `version` is the table version that holds the result; it is unchanged if nothing was new."""
+
+    table: str
+    version: int
+    inserted: int
+    updated: int
+    deleted: int = 0
+
+
+class Lake(Protocol):
+    """Versioned tables (Delta Lake). A table is named `filings`, `documents`, ...; a version is a dataset version."""
+
+    def merge(self, table: str, rows: pa.Table, *, keys: Sequence[str]) -> LakeWrite:
+        """Insert rows whose `keys` are new, update rows that differ, leave equal rows alone (no new version then)."""
+        ...
+
+    def replace(self, table: str, rows: pa.Table, *, where: Where) -> LakeWrite:
+        """Replace, in one commit, the rows that match `where` by `rows` (all of which must match it)."""
+        ...
+
+    def read(
+        self, table: str, *, columns: Sequence[str] | None = None, where: Where | None = None, version: int | None = None
+    ) -> pa.Table:
+        """Rows of a table, newest version unless told. Raises LedgerlineError naming the asset to materialize if absent."""
+        ...
+
+    def version(self, table: str) -> int | None:
+        """The newest version, or None where the table was never written."""
+        ...
+
+
+class ObjectStore(Protocol):
+    """Bytes under `s3://bucket/key` URIs. A put is atomic: a reader sees the whole new object or what was there before."""
+
+    def put(self, uri: str, body: bytes) -> str:
+        """Store and return the sha256 hex digest of the body."""
+        ...
+
+    def get(self, uri: str) -> bytes:
+        """The bytes. Raises FileNotFoundError naming the URI."""
+        ...
+
+    def exists(self, uri: str) -> bool: ...
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """URIs below a prefix, sorted."""
+        ...
+
+    def delete(self, uri: str) -> None: ...

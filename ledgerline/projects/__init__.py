@@ -1,0 +1,1 @@
+"""Room: config.yaml of a model project and its datasets."""

@@ -1,0 +1,1 @@
+"""Room: judging a model, approvals and release rules."""
