@@ -1,0 +1,44 @@
+# The front door. `make` lists the targets; each makes or refreshes .venv first and says so.
+SHELL := /bin/bash
+PYTHON ?= python3
+export LEDGERLINE_HOME ?= $(CURDIR)/.ledgerline
+export DAGSTER_HOME ?= $(LEDGERLINE_HOME)/dagster
+RUN := .venv/bin/python
+.DEFAULT_GOAL := help
+.PHONY: help demo dev ask test bench stop clean lock base tools
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: base  ## filings in, a gated model live, on this machine alone (ARCHIVE=<folder> for real filings)
+	@$(RUN) -m cli demo $(if $(ARCHIVE),--archive "$$ARCHIVE")
+
+dev: base  ## the Dagster UI on http://127.0.0.1:3000 (PORT=... for another port)
+	@$(RUN) -m cli dev $(if $(PORT),--port "$$PORT")
+
+ask: base  ## which ticker is meant: make ask MENTION="Facebook" TEXT="..." AS_OF=2017-07-25
+	@$(RUN) -m cli ask --mention "$$MENTION" --text "$$TEXT" --as-of "$$AS_OF"
+
+test: tools  ## every check and test: ruff, mypy, import-linter, pytest
+	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check .
+	@.venv/bin/lint-imports
+	@$(RUN) -m mypy
+	@$(RUN) -m pytest $(PYTEST)
+
+bench: tools  ## every benchmark, each ending in one line of JSON
+	@$(RUN) -m benchmarks
+
+stop: base  ## stop the embedded SageMaker server and its endpoints
+	@$(RUN) -m local_sagemaker stop
+
+clean: stop  ## stop the servers and remove all state (.ledgerline)
+	@rm -rf -- "$(LEDGERLINE_HOME)" && echo "removed $(LEDGERLINE_HOME)"
+
+lock:  ## resolve constraints.txt anew (PYTHONS="python3.10 python3.11 ...")
+	@$(PYTHON) cli/lock.py $(PYTHONS)
+
+base:
+	@$(PYTHON) cli/bootstrap.py
+
+tools:
+	@$(PYTHON) cli/bootstrap.py aws dev

@@ -1,0 +1,16 @@
+"""Content digests of tables, so that equal rows are known to be equal whatever file or version they come from."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pyarrow as pa
+
+
+def table_digest(table: pa.Table) -> str:
+    """sha256 hex of the rows in their order, independent of chunking and of schema metadata."""
+    sink = pa.BufferOutputStream()
+    plain = table.replace_schema_metadata(None).combine_chunks()
+    with pa.ipc.new_stream(sink, plain.schema) as writer:
+        writer.write_table(plain)
+    return hashlib.sha256(sink.getvalue()).hexdigest()

@@ -1,0 +1,54 @@
+"""What every source x day asset does alike: walk its partitions, write a day's rows, and record where they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from ledgerline.filings.records import Source
+from ledgerline.ports import Lake
+from platform_assets.partitions import parse_partition_key
+from platform_assets.provenance import DayProvenance
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# A range of days is one run: a run for each of 7,000 days of a backfill would spend its time on starting.
+SINGLE_RUN = dg.BackfillPolicy.single_run()
+
+
+def days_of(context: dg.AssetExecutionContext) -> Iterator[tuple[str, Source, str]]:
+    """(partition key, source, ISO day) of each partition of this run, oldest first, said in the log as it goes."""
+    keys = sorted(context.partition_keys, key=lambda key: key.partition(":")[2])
+    for number, key in enumerate(keys, start=1):
+        source, day = parse_partition_key(key)
+        context.log.info("%s (%d of %d)", key, number, len(keys))
+        yield key, source, day.isoformat()
+
+
+def derive_days(
+    context: dg.AssetExecutionContext,
+    lake: Lake,
+    *,
+    made_from: str,
+    table: str,
+    make: Callable[[pa.Table, str], tuple[pa.Table, Mapping[str, Any]]],
+) -> dict[str, pa.Table]:
+    """For each partition: rows of `made_from`, through `make(rows, partition key)`, replace the day in `table`.
+
+    `make` returns the new rows and metadata for the partition. Returns the rows written, by partition key.
+    """
+    from ledgerline.digests import table_digest
+
+    written = {}
+    for key, source, day in days_of(context):
+        where = {"source": source, "day": day}
+        rows = lake.read(made_from, where=where)
+        made, metadata = make(rows, key)
+        lake.replace(table, made, where=where)
+        provenance = DayProvenance(rows=made.num_rows, digest=table_digest(made), input_digest=table_digest(rows))
+        context.add_asset_metadata({**provenance.metadata(), **metadata}, partition_key=key)
+        written[key] = made
+    return written

@@ -1,0 +1,60 @@
+"""The `documents` asset: the text of each document of a filing. Parsing is in `ledgerline.filings`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from ledgerline.ports import Lake, ObjectStore
+from platform_assets.days import SINGLE_RUN, derive_days
+from platform_assets.filings import filings
+from platform_assets.owners import NLP
+from platform_assets.partitions import source_day
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dg.asset(
+    deps=[filings],
+    partitions_def=source_day,
+    backfill_policy=SINGLE_RUN,
+    group_name="nlp",
+    owners=[NLP],
+    kinds={"python", "deltalake"},
+)
+def documents(
+    context: dg.AssetExecutionContext, object_store: dg.ResourceParam[ObjectStore], lake: dg.ResourceParam[Lake]
+) -> dg.MaterializeResult:
+    """One row per document of a published filing: type, sequence, text with stable offsets, sections or items.
+
+    Binary parts are counted in bytes and not decoded into text.
+    """
+    from ledgerline.filings.documents import document_rows
+    from platform_assets.plots import bars, table
+
+    def make(rows: pa.Table, key: str) -> tuple[pa.Table, Mapping[str, Any]]:
+        made, refused = document_rows(rows, object_store)
+        for filing_id, why in refused.items():
+            context.log.warning("%s %s was not parsed: %s", key, filing_id, why)
+        types = made["type"].value_counts().to_pylist()
+        top = sorted(types, key=lambda count: -count["counts"])[:12]
+        return made, {
+            "filings": rows.num_rows,
+            "not parsed": refused,
+            "characters": sum(made["characters"].to_pylist()),
+            "binary bytes": sum(made["binary_bytes"].to_pylist()),
+            "documents with sections": sum(bool(sections) for sections in made["sections"].to_pylist()),
+            "documents per type": bars("Documents per type", {c["values"]: c["counts"] for c in top}, x="type"),
+            "preview": table(
+                [
+                    {**document, "text": document["text"][:200]}
+                    for document in made.select(["document_id", "form", "type", "characters", "text"]).slice(0, 5).to_pylist()
+                ]
+            ),
+        }
+
+    written = derive_days(context, lake, made_from="filings", table="documents", make=make)
+    return dg.MaterializeResult(metadata={"documents in run": sum(rows.num_rows for rows in written.values())})

@@ -1,0 +1,55 @@
+"""Small plots and tables for the metadata of a materialization. Belongs here: how a figure becomes metadata. Data does not."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def _as_markdown(figure: Any, title: str) -> dg.MarkdownMetadataValue:
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=80, bbox_inches="tight", metadata={"Software": None})
+    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()})")
+
+
+def _axes(title: str, x: str, y: str) -> tuple[Any, Axes]:
+    # The object interface: pyplot keeps global state and is not safe in the threads of a run.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3))
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set(title=title, xlabel=x, ylabel=y)
+    return figure, axes
+
+
+def bars(title: str, counts: Mapping[str, float], *, x: str, y: str = "count") -> dg.MarkdownMetadataValue:
+    """A bar for each key, in the order given."""
+    figure, axes = _axes(title, x, y)
+    axes.bar(list(map(str, counts)), list(counts.values()))
+    axes.tick_params(axis="x", rotation=45 if len(counts) > 6 else 0)
+    return _as_markdown(figure, title)
+
+
+def histogram(title: str, values: Sequence[float], *, x: str, bins: int = 20) -> dg.MarkdownMetadataValue:
+    figure, axes = _axes(title, x, "count")
+    axes.hist(values, bins=bins)
+    return _as_markdown(figure, title)
+
+
+def table(records: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
+    """A metadata table of plain records; cells that Dagster cannot show are written as text."""
+    plain = [
+        dg.TableRecord({k: v if isinstance(v, str | int | float | bool) else "" if v is None else str(v) for k, v in r.items()})
+        for r in records
+    ]
+    columns = [dg.TableColumn(str(name)) for name in (records[0] if records else {})]
+    return dg.MetadataValue.table(plain, schema=dg.TableSchema(columns=columns))

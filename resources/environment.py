@@ -1,0 +1,65 @@
+"""Reads the process environment, once and here only, and says what it means.
+
+Belongs here: names, defaults and validation of every variable. Which implementation a setting leads to is decided in
+`resources.build_resources`. Secrets are not read here: their resources take them as Dagster `EnvVar`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from ledgerline.errors import ConfigurationError
+
+Environment = Literal["local", "branch", "prod"]
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment variables say. `home` holds all local state; `archive` replaces the regulators' servers."""
+
+    environment: Environment
+    home: Path
+    archive: Path | None
+    edgar_over_http: bool  # EDGAR_USER_AGENT is set
+    dart_over_http: bool  # DART_API_KEY is set
+    bucket: str
+    region: str
+    sagemaker_role: str
+
+    @property
+    def lake(self) -> Path:
+        return self.home / "lake"
+
+    @property
+    def objects(self) -> Path:
+        return self.home / "objects"
+
+    @property
+    def database_url(self) -> str:
+        return f"sqlite:///{self.home / 'ledgerline.db'}"
+
+
+def read_settings(environment: str | None = None, *, variables: Mapping[str, str] | None = None) -> Settings:
+    """Settings from `variables` (the process environment unless given). Raises ConfigurationError with the remedy."""
+    given = os.environ if variables is None else variables
+    name = environment or given.get("LEDGERLINE_ENV", "local")
+    if name not in get_args(Environment):
+        raise ConfigurationError(
+            f"LEDGERLINE_ENV is {name!r}, which is no environment; set it to one of {', '.join(get_args(Environment))}."
+        )
+    archive = given.get("LEDGERLINE_ARCHIVE")
+    return Settings(
+        environment=name,  # type: ignore[arg-type]  # checked above
+        home=Path(given.get("LEDGERLINE_HOME") or ROOT / ".ledgerline").expanduser().resolve(),
+        archive=Path(archive).expanduser().resolve() if archive else None,
+        edgar_over_http=bool(given.get("EDGAR_USER_AGENT")),
+        dart_over_http=bool(given.get("DART_API_KEY")),
+        bucket=given.get("LEDGERLINE_BUCKET", "ledgerline"),
+        region=given.get("AWS_DEFAULT_REGION", "us-east-1"),
+        sagemaker_role=given.get("SAGEMAKER_ROLE_ARN", ""),
+    )
