@@ -1,0 +1,37 @@
+"""Named automation conditions. Each docstring says what fires and what must not. Schedules are in `jobs`, sensors in `sensors`."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+
+def when_listings_change() -> dg.AutomationCondition:
+    """For what is built from the listings: the knowledge graph, the candidate index, the labelled candidates.
+
+    Fires when an upstream asset was materialized anew and all of them are there. Must not fire while one of them is
+    running or missing, nor again for an update that was already answered (both are part of `eager`).
+    """
+    return dg.AutomationCondition.eager().with_label("when_listings_change")
+
+
+def train_when_new_data() -> dg.AutomationCondition:
+    """For the assets of a model project up to its QA report.
+
+    Fires when the project's dataset (or an asset of the project before it) was updated. Must not fire behind a blocking
+    check that failed: `eager` alone looks at checks only inside one run, so the condition asks for them across runs.
+    """
+    return _eager_behind_checks().with_label("train_when_new_data")
+
+
+def deploy_when_gated() -> dg.AutomationCondition:
+    """For a live endpoint.
+
+    Fires when the QA report or the model version is new and every blocking check upstream has passed for it. Must not
+    fire for a failing model. Approval is not a condition here: an unapproved candidate waits, and the sensor
+    `approved_models` asks for the endpoint once it is approved. The deploy code judges again by itself either way.
+    """
+    return _eager_behind_checks().with_label("deploy_when_gated")
+
+
+def _eager_behind_checks() -> dg.AutomationCondition:
+    return dg.AutomationCondition.eager() & dg.AutomationCondition.all_deps_blocking_checks_passed()

@@ -1,0 +1,67 @@
+"""The `clusters` asset: near-duplicate documents. The method is in `ledgerline.clusters`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from ledgerline.ports import Lake, ObjectStore
+from platform_assets.days import SINGLE_RUN, derive_days
+from platform_assets.documents import documents
+from platform_assets.owners import NLP
+from platform_assets.partitions import source_day
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dg.asset(
+    deps=[documents],
+    partitions_def=source_day,
+    backfill_policy=SINGLE_RUN,
+    group_name="nlp",
+    owners=[NLP],
+    kinds={"python", "deltalake", "numpy"},
+    pool="clusters",  # one state for all days: two runs at once would each lose the other's documents
+)
+def clusters(
+    context: dg.AssetExecutionContext, object_store: dg.ResourceParam[ObjectStore], lake: dg.ResourceParam[Lake]
+) -> dg.MaterializeResult:
+    """The cluster of each document, the document it was linked to, how alike they are, and the rare words they share.
+
+    Incremental: a cluster's id is the id of its first document and never changes. Legal footers do not merge documents.
+    """
+    from ledgerline.clusters.assign import cluster_rows, load_state
+    from platform_assets.plots import bars, table
+
+    uri = object_store.uri("clusters", "near_duplicates.state")
+    state = load_state(object_store, uri)
+
+    def make(rows: pa.Table, key: str) -> tuple[pa.Table, Mapping[str, Any]]:
+        made = cluster_rows(rows, state)
+        # The state first: if the run dies before the lake has the rows, the next one gives the same answers again.
+        object_store.put(uri, state.to_bytes())
+        sizes = sorted((c["counts"] for c in made["cluster_id"].value_counts().to_pylist()), reverse=True)
+        linked = [row for row in made.to_pylist() if row["linked_to"]]
+        return made, {
+            "clusters": len(sizes),
+            "documents in clusters of two or more": sum(size for size in sizes if size > 1),
+            "cluster sizes": bars("Cluster sizes", _size_counts(sizes), x="documents in cluster", y="clusters"),
+            "strongest links": table(
+                [
+                    {name: row[name] for name in ("document_id", "linked_to", "similarity", "relation", "shared_features")}
+                    for row in sorted(linked, key=lambda row: -row["similarity"])[:10]
+                ]
+            ),
+        }
+
+    written = derive_days(context, lake, made_from="documents", table="clusters", make=make)
+    return dg.MaterializeResult(metadata={"documents in run": sum(rows.num_rows for rows in written.values())})
+
+
+def _size_counts(sizes: list[int]) -> dict[str, float]:
+    from collections import Counter
+
+    return {str(size): count for size, count in sorted(Counter(sizes).items())}
