@@ -1,0 +1,214 @@
+"""Bytes under `s3://bucket/key` URIs: a folder per bucket, or S3. Both implement `ledgerline.ports.ObjectStore`.
+
+A put is atomic and a body of any size is streamed: `put_file` and `open_stream` hold one block at a time. Which key a
+thing gets is decided by its writer, not here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from dagster import ConfigurableResource
+from pydantic import PrivateAttr
+
+from ledgerline.errors import ConfigurationError, LedgerlineError
+
+BLOCK = 1 << 20
+STAGING = (
+    ".staging"  # below the root, so that the final rename stays on one file system; no bucket name starts with a dot
+)
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """`s3://bucket/a/b` -> ("bucket", "a/b"); the key may be empty. Raises LedgerlineError if it could leave its bucket."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    parts = key.split("/")
+    bad_bucket = not bucket or bucket.startswith(".") or "\\" in bucket
+    bad_key = key != "" and any(part in ("", ".", "..") for part in parts[:-1] + ([parts[-1]] if parts[-1] else []))
+    if not uri.startswith("s3://") or bad_bucket or bad_key or "\0" in uri:
+        raise LedgerlineError(f"{uri!r} is no object URI: write s3://<bucket>/<key> without empty, '.' or '..' parts")
+    return bucket, key
+
+
+def _object_key(uri: str) -> tuple[str, str]:
+    bucket, key = split_uri(uri)
+    if not key or key.endswith("/"):
+        raise LedgerlineError(f"{uri!r} names a bucket or a folder: an object needs a key")
+    return bucket, key
+
+
+class DirectoryObjectStore(ConfigurableResource):
+    """A folder per bucket below `root`. `durable` syncs each object to disk before it becomes visible."""
+
+    root: str
+    durable: bool = True
+
+    def put(self, uri: str, body: bytes) -> str:
+        """Store and return the sha256 hex digest of the body."""
+        return self._put(uri, io.BytesIO(body))
+
+    def put_file(self, uri: str, path: str | Path) -> str:
+        """Store a file's bytes, a block at a time, and return their sha256 hex digest."""
+        with open(path, "rb") as stream:
+            return self._put(uri, stream)
+
+    def get(self, uri: str) -> bytes:
+        """The bytes. Raises FileNotFoundError naming the URI."""
+        with self.open_stream(uri) as stream:
+            return stream.read()
+
+    def open_stream(self, uri: str) -> BinaryIO:
+        """The bytes as a binary file to read from and close. Raises FileNotFoundError naming the URI."""
+        path = self._path(*_object_key(uri))
+        if not path.is_file():
+            raise FileNotFoundError(f"no object {uri} below {self.root}")
+        return open(path, "rb")
+
+    def exists(self, uri: str) -> bool:
+        return self._path(*_object_key(uri)).is_file()
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """URIs below a prefix, sorted; as on S3 the prefix need not end at a '/'."""
+        bucket, key = split_uri(prefix)
+        home = Path(self.root) / bucket
+        start = home / key.rpartition("/")[0]
+        if not start.is_dir():
+            return
+        keys = (
+            os.path.relpath(os.path.join(folder, name), home)
+            for folder, _, names in os.walk(start, followlinks=False)
+            for name in names
+        )
+        yield from sorted(f"s3://{bucket}/{one}" for one in keys if one.startswith(key))
+
+    def delete(self, uri: str) -> None:
+        """Remove the object; nothing happens where it is not there (as on S3)."""
+        self._path(*_object_key(uri)).unlink(missing_ok=True)
+
+    def _put(self, uri: str, stream: BinaryIO) -> str:
+        target = self._path(*_object_key(uri))
+        staging = Path(self.root) / STAGING
+        staging.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256()
+        handle, name = tempfile.mkstemp(dir=staging)
+        try:
+            with os.fdopen(handle, "wb") as out:
+                while block := stream.read(BLOCK):
+                    digest.update(block)
+                    out.write(block)
+                if self.durable:
+                    out.flush()
+                    os.fsync(out.fileno())
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(name, target)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        return digest.hexdigest()
+
+    def _path(self, bucket: str, key: str) -> Path:
+        """The file of an object. Raises LedgerlineError where a symlink on the way leads out of the bucket."""
+        home = Path(self.root) / bucket
+        path = home / key
+        real_home = os.path.realpath(home)
+        if os.path.commonpath([real_home, os.path.realpath(path)]) != real_home:
+            raise LedgerlineError(
+                f"s3://{bucket}/{key} leads out of its bucket through a symlink: remove the link at {path}"
+            )
+        return path
+
+
+class S3ObjectStore(ConfigurableResource):
+    """The same on S3. Credentials and region come as everywhere in boto3; `endpoint_url` is for S3-compatible servers."""
+
+    endpoint_url: str | None = None
+    region: str | None = None
+
+    _client: Any = PrivateAttr(default=None)
+
+    def put(self, uri: str, body: bytes) -> str:
+        """Store and return the sha256 hex digest of the body."""
+        bucket, key = _object_key(uri)
+        with _s3_errors(uri):
+            self._s3().put_object(Bucket=bucket, Key=key, Body=body)
+        return hashlib.sha256(body).hexdigest()
+
+    def put_file(self, uri: str, path: str | Path) -> str:
+        """Store a file's bytes (multipart where large) and return their sha256 hex digest."""
+        bucket, key = _object_key(uri)
+        digest = hashlib.sha256()
+        with open(path, "rb") as stream, _s3_errors(uri):
+            while block := stream.read(BLOCK):
+                digest.update(block)
+            stream.seek(0)
+            self._s3().upload_fileobj(stream, bucket, key)
+        return digest.hexdigest()
+
+    def get(self, uri: str) -> bytes:
+        """The bytes. Raises FileNotFoundError naming the URI."""
+        with self.open_stream(uri) as stream:
+            return stream.read()
+
+    def open_stream(self, uri: str) -> BinaryIO:
+        """The bytes as a binary file to read from and close. Raises FileNotFoundError naming the URI."""
+        bucket, key = _object_key(uri)
+        with _s3_errors(uri), self._s3().get_object(Bucket=bucket, Key=key)["Body"] as body:
+            spool = cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=8 * BLOCK))  # noqa: SIM115 - the caller closes it
+            shutil.copyfileobj(body, spool, BLOCK)
+        spool.seek(0)
+        return spool
+
+    def exists(self, uri: str) -> bool:
+        bucket, key = _object_key(uri)
+        try:
+            with _s3_errors(uri):
+                self._s3().head_object(Bucket=bucket, Key=key)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """URIs below a prefix, sorted."""
+        bucket, key = split_uri(prefix)
+        found: list[str] = []
+        with _s3_errors(prefix):
+            for page in self._s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key):
+                found += [f"s3://{bucket}/{item['Key']}" for item in page.get("Contents", [])]
+        yield from sorted(found)
+
+    def delete(self, uri: str) -> None:
+        """Remove the object; nothing happens where it is not there."""
+        bucket, key = _object_key(uri)
+        with _s3_errors(uri):
+            self._s3().delete_object(Bucket=bucket, Key=key)
+
+    def _s3(self) -> Any:
+        if self._client is None:
+            import boto3
+
+            self._client = boto3.client("s3", endpoint_url=self.endpoint_url, region_name=self.region)
+        return self._client
+
+
+@contextmanager
+def _s3_errors(uri: str) -> Iterator[None]:
+    """Turns what S3 says about a missing object or bucket into the errors of this port."""
+    from botocore.exceptions import ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code")
+        if code == "NoSuchBucket":
+            raise ConfigurationError(f"the bucket of {uri} does not exist: create it or correct its name") from error
+        if code in ("404", "NoSuchKey"):
+            raise FileNotFoundError(f"no object {uri}") from error
+        raise
