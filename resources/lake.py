@@ -1,7 +1,7 @@
 """The lake on Delta Lake tables (delta-rs), on disk or under an `s3://` root. Implements `ledgerline.ports.Lake`.
 
-A table version is a dataset version. A table that has the columns `source` and `day` is partitioned by them. What a table
-holds is decided elsewhere: the Arrow schemas are in `ledgerline/*/tables.py`. No other module imports deltalake.
+A table version is a dataset version. A table that has the columns `source` and `day` is partitioned by them. What a
+table holds is decided elsewhere: the Arrow schemas are in `ledgerline/*/tables.py`. No other module imports deltalake.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dagster import ConfigurableResource
+from pydantic import Field
 
 from ledgerline.errors import LedgerlineError
 from ledgerline.ports import LakeWrite, Where
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 PARTITION_COLUMNS = ("source", "day")
 # The asset that writes a table, where the two names differ.
-ASSET_OF_TABLE = {name: "listings" for name in ("companies", "securities", "names", "successors")}
+ASSET_OF_TABLE = dict.fromkeys(("companies", "securities", "names", "successors"), "listings")
 # A commit loses only against a commit that landed in between, so each retry means that somebody made progress.
 COMMIT_ATTEMPTS = 20
 # Every 20 commits the log is folded into a checkpoint, so that opening a table costs the same after years of commits.
@@ -38,7 +39,7 @@ class DeltaLake(ConfigurableResource):
     """Delta tables below `root`, a folder or an `s3://bucket/prefix`; `storage_options` are those of delta-rs."""
 
     root: str
-    storage_options: dict[str, str] = {}
+    storage_options: dict[str, str] = Field(default_factory=dict)
 
     def merge(self, table: str, rows: pa.Table, *, keys: Sequence[str]) -> LakeWrite:
         """Insert rows whose `keys` are new, update rows that differ, leave equal rows alone (no new version then).
@@ -60,8 +61,8 @@ class DeltaLake(ConfigurableResource):
         strays = rows.num_rows - (rows.filter(_expression(where)).num_rows if where else rows.num_rows)
         if strays:
             raise LedgerlineError(
-                f"{strays} of {rows.num_rows} rows for table {table!r} do not match {dict(where)}: give only rows of the "
-                "part that is replaced"
+                f"{strays} of {rows.num_rows} rows for table {table!r} do not match {dict(where)}: give only rows of "
+                "the part that is replaced"
             )
         return self._retrying(table, lambda: self._replace_once(table, rows, where))
 
@@ -101,13 +102,13 @@ class DeltaLake(ConfigurableResource):
         return int(metrics["numFilesRemoved"]) - int(metrics["numFilesAdded"])
 
     def vacuum(self, table: str, *, retention_hours: int = 168) -> int:
-        """Delete files that no version of the last `retention_hours` needs; older versions cannot be read afterwards."""
+        """Delete files that no version of the last `retention_hours` needs; older versions are then gone."""
         found = self._open(table)
         if found is None:
             return 0
         return len(found.vacuum(retention_hours, dry_run=False, enforce_retention_duration=False))
 
-    # ------------------------------------------------------------------------------------------------------ one attempt
+    # ------------------------------------------------------------------------------------------------- one attempt
 
     def _merge_once(self, table: str, rows: pa.Table, keys: Sequence[str]) -> LakeWrite:
         found = self._open(table)
@@ -155,7 +156,7 @@ class DeltaLake(ConfigurableResource):
         found.update_incremental()
         return LakeWrite(table, found.version(), inserted=rows.num_rows, updated=0, deleted=existing.num_rows)
 
-    # --------------------------------------------------------------------------------------------------------- plumbing
+    # ---------------------------------------------------------------------------------------------------- plumbing
 
     def _uri(self, table: str) -> str:
         if not TABLE_NAME.fullmatch(table):
@@ -217,7 +218,7 @@ class DeltaLake(ConfigurableResource):
         raise AssertionError("unreachable")
 
 
-# ------------------------------------------------------------------------------------------------------ pure helpers below
+# ---------------------------------------------------------------------------------------------------- pure helpers
 
 
 def compare_rows(existing: pa.Table, rows: pa.Table, keys: Sequence[str]) -> tuple[list[int], list[int]]:
@@ -258,6 +259,8 @@ def _equal_values(left: pa.ChunkedArray, right: pa.ChunkedArray) -> Any:
     import pyarrow.compute as pc
 
     both_null = pc.and_(pc.is_null(left), pc.is_null(right)).to_numpy(zero_copy_only=False)
+    if pa.types.is_null(right.type):
+        return both_null
     if not pa.types.is_nested(right.type):
         same = pc.fill_null(pc.equal(left.cast(right.type), right), False)
         if pa.types.is_floating(right.type):
@@ -269,7 +272,7 @@ def _equal_values(left: pa.ChunkedArray, right: pa.ChunkedArray) -> Any:
     if pa.types.is_struct(right.type):
         fields = [
             _equal_values(pc.struct_field(left, [field.name]), pc.struct_field(right, [field.name]))
-            for field in right.type
+            for field in right.type.fields
         ]
         return same | (both_there & np.logical_and.reduce(fields))
     lengths = pc.fill_null(pc.equal(pc.list_value_length(left), pc.list_value_length(right)), False)
@@ -294,9 +297,7 @@ def _check_keys(table: str, rows: pa.Table, keys: Sequence[str]) -> None:
 
     missing = [key for key in keys if key not in rows.schema.names]
     if missing or not keys:
-        raise LedgerlineError(
-            f"rows for table {table!r} lack the key columns {missing or 'altogether'}: name columns they have"
-        )
+        raise LedgerlineError(f"rows for table {table!r} lack the key columns {missing}: name columns they have")
     if any(rows[key].null_count for key in keys):
         raise LedgerlineError(f"rows for table {table!r} have nulls in the key columns {list(keys)}: a key has a value")
     column = _key_column(rows, keys)

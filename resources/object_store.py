@@ -22,13 +22,11 @@ from pydantic import PrivateAttr
 from ledgerline.errors import ConfigurationError, LedgerlineError
 
 BLOCK = 1 << 20
-STAGING = (
-    ".staging"  # below the root, so that the final rename stays on one file system; no bucket name starts with a dot
-)
+STAGING = ".staging"  # below the root, so that the final rename stays on one file system; no bucket starts with a dot
 
 
 def split_uri(uri: str) -> tuple[str, str]:
-    """`s3://bucket/a/b` -> ("bucket", "a/b"); the key may be empty. Raises LedgerlineError if it could leave its bucket."""
+    """`s3://bucket/a/b` -> ("bucket", "a/b"); the key may be empty. Raises LedgerlineError if it could leave."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     parts = key.split("/")
     bad_bucket = not bucket or bucket.startswith(".") or "\\" in bucket
@@ -127,7 +125,7 @@ class DirectoryObjectStore(ConfigurableResource):
 
 
 class S3ObjectStore(ConfigurableResource):
-    """The same on S3. Credentials and region come as everywhere in boto3; `endpoint_url` is for S3-compatible servers."""
+    """The same on S3. Credentials come as everywhere in boto3; `endpoint_url` is for S3-compatible servers."""
 
     endpoint_url: str | None = None
     region: str | None = None
