@@ -45,10 +45,17 @@ def derive_days(
     written = {}
     for key, source, day in days_of(context):
         where = {"source": source, "day": day}
+        # Read before the rows: if these change in between, the day looks stale and is made again, never the reverse.
+        upstream = DayProvenance.latest(context.instance, dg.AssetKey(made_from), key)
         rows = lake.read(made_from, where=where)
         made, metadata = make(rows, key)
         lake.replace(table, made, where=where)
-        provenance = DayProvenance(rows=made.num_rows, digest=table_digest(made), input_digest=table_digest(rows))
+        provenance = DayProvenance(
+            rows=made.num_rows,
+            digest=table_digest(made),
+            input_digest=upstream.digest if upstream else "",
+            filings_digest=upstream.filings_digest if upstream else "",
+        )
         context.add_asset_metadata({**provenance.metadata(), **metadata}, partition_key=key)
         written[key] = made
     return written

@@ -43,8 +43,10 @@ class Provenance(BaseModel):
 
 
 class DayProvenance(Provenance):
-    """What one asset made for one source and day: a digest of its rows, and of the rows of the asset it was made from."""
+    """What one asset made for one source and day: a digest of its rows, the digest of the asset it was made from, and
+    `filings_digest`, that of the filings at the root, by which a plan knows whether the day is up to date."""
 
     rows: int
     digest: str
     input_digest: str
+    filings_digest: str

@@ -1,0 +1,51 @@
+"""Named selections of assets as jobs. Operator jobs (approve, reject, rollback) are in `releases.py`, times in `schedules.py`."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from platform_assets.partitions import source_day
+
+NLP_ASSETS = ("documents", "clusters", "mentions", "candidate_sets")
+
+onboard = dg.define_asset_job(
+    "onboard",
+    selection=dg.AssetSelection.assets("filings"),
+    partitions_def=source_day,
+    description="Filings of one source and day (or a range of days): what is new, once.",
+)
+map_filings = dg.define_asset_job(
+    "map_filings",
+    selection=dg.AssetSelection.assets(*NLP_ASSETS, "ticker_mappings"),
+    partitions_def=source_day,
+    description="From filings to tickers, for one source and day or a range: documents to ticker mappings.",
+)
+refresh_listings = dg.define_asset_job(
+    "refresh_listings",
+    selection=dg.AssetSelection.assets("listings", "knowledge_graph", "candidate_index", "labelled_candidates"),
+    description="Companies, names and tickers, and what is built from them: graph, index, examples for the ranker.",
+)
+
+
+def train_job(project: str) -> dg.UnresolvedAssetJobDefinition:
+    """The assets of a model project up to the QA report. Going live is not in it: that waits for an approval."""
+    return dg.define_asset_job(
+        f"train_{project}",
+        selection=dg.AssetSelection.groups(project) - dg.AssetSelection.assets(dg.AssetKey([project, "live_endpoint"])),
+        description=f"Train, evaluate, register and QA {project}; a candidate then waits for its approval.",
+    )
+
+
+def deploy_job(project: str) -> dg.UnresolvedAssetJobDefinition:
+    """The live endpoint alone. It judges by itself, so that running it early is refused and harmless."""
+    return dg.define_asset_job(
+        f"deploy_{project}",
+        selection=dg.AssetSelection.assets(dg.AssetKey([project, "live_endpoint"])),
+        description=f"Put the approved candidate of {project} live; refused, with the rule named, if it is not approved.",
+    )
+
+
+def selection_jobs(projects: list[str]) -> list[dg.UnresolvedAssetJobDefinition]:
+    """All jobs of this module, with two for each model project."""
+    jobs = [onboard, map_filings, refresh_listings]
+    return jobs + [make(project) for project in projects for make in (train_job, deploy_job)]
