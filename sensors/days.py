@@ -1,0 +1,139 @@
+"""Sensors and the schedule that start work on days: new days of an archive folder, new filings of any day.
+
+Each asks what is recorded, hands it to a pure function (`ledgerline.filings.plan`) and starts what that plans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import dagster as dg
+
+from jobs.selections import map_filings, onboard
+from ledgerline.filings.plan import DayState, plan_days
+from ledgerline.filings.ports import Regulators
+from platform_assets.partitions import partition_key, source_day
+from platform_assets.provenance import DayProvenance
+
+FILINGS, TICKER_MAPPINGS = dg.AssetKey("filings"), dg.AssetKey("ticker_mappings")
+UNDER_WAY = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+WANTED = "ledgerline/wanted"  # run tag: what the run was asked to work on, to count failures of just that
+SWEEP_DAYS = 14  # days per source that a sweep looks at; what is older is mended by a backfill
+
+
+def requests_for(
+    instance: dg.DagsterInstance, job: str, wanted: Mapping[str, str], done: Mapping[str, str]
+) -> tuple[list[dg.RunRequest], str]:
+    """Run requests for the partitions whose input is `wanted` and was `done`, and the reason where there are none."""
+    states = {}
+    for key, want in wanted.items():
+        runs = instance.get_run_records(dg.RunsFilter(job_name=job, tags={"dagster/partition": key}), limit=10)
+        failed = [
+            run.dagster_run
+            for run in runs
+            if run.dagster_run.status == dg.DagsterRunStatus.FAILURE and run.dagster_run.tags.get(WANTED) == want[:16]
+        ]
+        states[key] = DayState(
+            wanted=want,
+            done=done.get(key, ""),
+            failures=len(failed),
+            in_flight=any(run.dagster_run.status in UNDER_WAY for run in runs),
+        )
+    plan = plan_days(states)
+    requests = [
+        dg.RunRequest(run_key=run_key, partition_key=key, tags={WANTED: wanted[key][:16]})
+        for key, run_key in plan.run.items()
+    ]
+    return requests, plan.reason
+
+
+def mapping_requests(instance: dg.DagsterInstance, keys: Iterable[str]) -> tuple[list[dg.RunRequest], str]:
+    """Requests for the days whose ticker mappings were not made from the filings that are there now."""
+    wanted, done = {}, {}
+    for key in keys:
+        onboarded = DayProvenance.latest(instance, FILINGS, key)
+        if onboarded is None:
+            continue
+        wanted[key] = onboarded.digest
+        mapped = DayProvenance.latest(instance, TICKER_MAPPINGS, key)
+        done[key] = mapped.filings_digest if mapped else ""
+    return requests_for(instance, map_filings.name, wanted, done)
+
+
+@dg.sensor(
+    job=map_filings,
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Days whose filings were just onboarded and changed: documents to ticker mappings of those days.",
+)
+def new_filings(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """The cursor is the storage id of the newest `filings` materialization that was answered."""
+    after = int(context.cursor) if context.cursor else None
+    records = context.instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=FILINGS, after_storage_id=after), limit=500, ascending=True
+    ).records
+    if not records:
+        return dg.SkipReason("No day was onboarded since the last tick.")
+    keys = {record.partition_key for record in records if record.partition_key}
+    requests, reason = mapping_requests(context.instance, keys)
+    return dg.SensorResult(
+        run_requests=requests,
+        skip_reason=None if requests else reason,
+        cursor=str(records[-1].storage_id),
+    )
+
+
+@dg.schedule(
+    name="map_new_filings",
+    job=map_filings,
+    cron_schedule="*/5 * * * *",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Every 5 minutes: days of the last weeks whose mappings are behind their filings, failed ones again.",
+)
+def map_new_filings(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+    """The sweep behind the sensor: it finds what a failed run or a stopped daemon left behind."""
+    keys = recent_keys(context.instance.get_dynamic_partitions(str(source_day.name)))
+    requests, reason = mapping_requests(context.instance, keys)
+    return requests or dg.SkipReason(reason)
+
+
+def recent_keys(keys: Iterable[str], days: int = SWEEP_DAYS) -> list[str]:
+    """The newest `days` partitions of each source."""
+    by_source: dict[str, list[str]] = {}
+    for key in sorted(keys):
+        by_source.setdefault(key.partition(":")[0], []).append(key)
+    return [key for held in by_source.values() for key in held[-days:]]
+
+
+@dg.sensor(
+    job=onboard,
+    minimum_interval_seconds=300,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Days that appear (or grow) in the archive folder are onboarded. Skipped when filings come over HTTP.",
+)
+def archive_days(
+    context: dg.SensorEvaluationContext, regulators: dg.ResourceParam[Regulators]
+) -> dg.SensorResult | dg.SkipReason:
+    """A day is wanted if the archive lists another number of filings than its newest materialization holds."""
+    archives = [source for source in regulators.sources() if source not in regulators.live_sources()]
+    if not archives:
+        return dg.SkipReason("All sources are read over HTTP by the schedules `onboard_edgar` and `onboard_dart`.")
+    wanted, done = {}, {}
+    for source in archives:
+        regulator = regulators.of(source)
+        for day in regulator.days():
+            key = partition_key(source, day)
+            wanted[key] = str(len(regulator.discover(day)))
+            onboarded = DayProvenance.latest(context.instance, FILINGS, key)
+            done[key] = str(onboarded.rows) if onboarded else ""
+    requests, reason = requests_for(context.instance, onboard.name, wanted, done)
+    if not requests:
+        return dg.SkipReason(reason)
+    days = [str(request.partition_key) for request in requests]
+    return dg.SensorResult(run_requests=requests, dynamic_partitions_requests=[source_day.build_add_request(days)])
