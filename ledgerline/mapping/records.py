@@ -94,3 +94,5 @@ class Candidate:
     scores: dict[str, float]  # channel -> score
     ranks: dict[str, int]  # channel -> 1-based rank
     path: tuple[Edge, ...] = ()
+    name_valid_from: str = ""  # ISO days of the best name, "" where open or unknown
+    name_valid_to: str = ""

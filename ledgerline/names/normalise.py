@@ -1,7 +1,7 @@
 """Spelling rules of company names: the keys under which the index, the graph and the features compare them.
 
-Pure string functions only. What a company is called, and when, is in `ledgerline.names.facts`; how alike two names are is
-in `ledgerline.mapping.features`.
+Pure string functions only. What a company is called, and when, is in `ledgerline.names.facts`; how alike two names are
+is in `ledgerline.mapping.features`.
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ import re
 import unicodedata
 from functools import lru_cache
 
-# Words that say what kind of body a firm is, not which one. Dropped from the end of a name only ("Corp" in "Corp Exec").
-LEGAL_FORMS = frozenset(
-    """inc incorporated corp corporation co company cos companies ltd limited llc lllp llp lp plc ag sa se nv ab asa as oyj oy
-    spa srl sarl sl sro gmbh kg kgaa bv cv bhd berhad pte pty pvt kk ua aps hf ooo pjsc sab spv trust holdings holding group
-    groep intl""".split()
-)
-# The part of LEGAL_FORMS that is a legal form proper; "holdings", "group" and "trust" may be all that tells two firms apart.
-STRICT_LEGAL_FORMS = LEGAL_FORMS - {"holdings", "holding", "group", "groep", "trust", "intl", "cos", "companies"}
+# Words that say what kind of body a firm is, not which one; dropped from the end of a name only.
+_PROPER = """inc incorporated corp corporation co company ltd limited llc lllp llp lp plc ag sa se nv ab asa as oyj oy spa
+    srl sarl sl sro gmbh kg kgaa bv cv bhd berhad pte pty pvt kk ua aps hf ooo pjsc sab spv"""
+STRICT_LEGAL_FORMS = frozenset(_PROPER.split())
+# These may be all that tells two firms apart, so that only `stem` drops them.
+LEGAL_FORMS = STRICT_LEGAL_FORMS | {"cos", "companies", "holdings", "holding", "group", "groep", "trust", "intl"}
 _LOOSE_ENDS = frozenset({"and", "de", "the", "com", "new", "of"})  # left over once a legal form is gone
 # Fused legal forms after punctuation is gone: "S.A.", "L.L.C.", "S.A. de C.V.", "N.V.".
 _DOTTED = re.compile(r"\b(?:[a-z]\.){2,}(?:[a-z]\b)?|\b(?:[a-z]\.)+[a-z]\b")
@@ -25,8 +23,9 @@ _SLASHED_FORM = re.compile(r"\b([anp])/([svb])\b")  # Danish A/S, Norwegian ANS:
 _EDGAR_TAG = re.compile(r"\s*[/\\](?:[a-z]{2,4}|new|old|adv|fi|can|\s)+[/\\]?\s*$")  # "/DE/", "/NEW/", "CORP /DE"
 # What exchanges append to a security's name; everything from here on describes the share and not the firm.
 _SHARE_WORDS = re.compile(
-    r"\b(?:class [a-c]\b|cl [a-c]\b|common stock|common shares?|ordinary shares?|ord shs|american depositary|depositary shares?"
-    r"|sponsored ad[rs]|unsponsored ad[rs]|adrs?\b|adss?\b|preferred stock|warrants?\b|units?\b each|rights?\b each|shs\b).*$"
+    r"\b(?:class [a-c]\b|cl [a-c]\b|common stock|common shares?|ordinary shares?|ord shs|american depositary"
+    r"|depositary shares?|sponsored ad[rs]|unsponsored ad[rs]|adrs?\b|adss?\b|preferred stock|warrants?\b"
+    r"|units?\b each|rights?\b each|shs\b).*$"
 )
 _KOREAN_FORM = re.compile(r"\(주\)|㈜|\(유\)|주식회사|유한회사|유한책임회사|보통주|우선주")
 _NOT_WORD = re.compile(r"[^0-9a-z\u00c0-\u024f가-힣ㄱ-ㆎ一-鿿ぁ-ヿ]+")
@@ -36,9 +35,9 @@ _HANGUL = re.compile(r"[가-힣]")
 
 @lru_cache(maxsize=200_000)
 def normalise(text: str) -> str:
-    """Lower-case words separated by one blank: no punctuation, accents or EDGAR state tag; "&" is "and", "U.S." is "us".
+    """Lower-case words separated by one blank: no punctuation, accents or EDGAR state tag.
 
-    Empty for a text without a letter or digit.
+    "&" is "and", "U.S." is "us". Empty for a text without a letter or digit.
     """
     text = unicodedata.normalize("NFKC", text).lower().strip()
     text = _KOREAN_FORM.sub(" ", text)
@@ -53,7 +52,7 @@ def normalise(text: str) -> str:
 
 @lru_cache(maxsize=200_000)
 def core(text: str) -> str:
-    """The normalised name without what every firm has: a leading "the", share descriptions, legal forms, "com" of a domain.
+    """The normalised name without what every firm has: a leading "the", share descriptions, legal forms, ".com".
 
     At least one word always stays: `core("The Inc")` is "inc". "Group" and "Holdings" stay; see `stem`.
     """
@@ -62,7 +61,7 @@ def core(text: str) -> str:
 
 @lru_cache(maxsize=200_000)
 def stem(text: str) -> str:
-    """As `core`, without "Group", "Holdings" and the like as well: what is left of "Expedia Group, Inc." is "expedia"."""
+    """As `core`, without "Group", "Holdings" and the like as well: "Expedia Group, Inc." leaves "expedia"."""
     return _without_ending(text, LEGAL_FORMS)
 
 

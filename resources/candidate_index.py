@@ -1,0 +1,234 @@
+"""The candidate index on tantivy, in process: the embedded twin of the OpenSearch index. One folder holds one version.
+
+Here: storing, promoting and searching dated names. Not here: which names there are (`ledgerline.mapping.candidates`), and
+what is made of the hits. Layout below `root`:
+
+    versions/<version>/entries.parquet     the names, in the order of their document numbers, with their exact keys
+    versions/<version>/tantivy/            fields `words` and `grams`, both BM25
+    current                                the name of the promoted version, replaced atomically
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from dagster import ConfigurableResource
+from pydantic import PrivateAttr
+
+from ledgerline.errors import LedgerlineError
+from ledgerline.mapping.records import Channel, Hit, NameEntry
+from ledgerline.names import normalise as spelling
+
+FIELDS = ("name_id", "company_id", "name", "kind", "language", "valid_from", "valid_to", "source")
+KEYS = ("normal", "core", "stem", "compact")  # strictest first; an exact hit scores by the strictest that is equal
+FORMAT = "2"  # part of the version: another way of indexing the same names is another version
+NAMES_PER_COMPANY = 3  # over-fetch, so that `limit` companies remain after the best name of each was kept
+WRITER_BYTES = 128_000_000
+
+
+class TantivyCandidateIndex(ConfigurableResource):
+    """Implements `ledgerline.mapping.ports.CandidateIndex`. Constructing it does no I/O."""
+
+    root: str
+    _open: dict[str, _OpenVersion] = PrivateAttr(default_factory=dict)
+
+    def build(self, entries: Iterable[NameEntry]) -> str:
+        """Load a new version and return its name; equal entries (in any order) give an equal name, loaded only once.
+
+        Raises LedgerlineError for no entries at all, or a name_id that comes twice.
+        """
+        ordered = sorted(entries, key=lambda entry: entry.name_id)
+        if not ordered:
+            raise LedgerlineError("The candidate index was given no names; materialize `listings` first.")
+        for before, after in zip(ordered, ordered[1:], strict=False):
+            if before.name_id == after.name_id:
+                raise LedgerlineError(f"Two names share the id {after.name_id!r}; give every entry an id of its own.")
+        version = _version_of(ordered)
+        target = self._versions / version
+        if target.is_dir():
+            return version
+        self._versions.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=".building-", dir=self._versions))
+        try:
+            _write_version(aside, ordered)
+            aside.rename(target)
+        except OSError:
+            if not target.is_dir():  # otherwise another process built the same version first
+                raise
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        return version
+
+    def promote(self, version: str) -> None:
+        """Make a built version the current one for every reader. Raises LedgerlineError where it was never built."""
+        if not (self._versions / version).is_dir():
+            raise LedgerlineError(f"Candidate index version {version!r} is not in {self._versions}; build it first.")
+        alias = Path(self.root) / "current"
+        aside = alias.with_name(f".current-{os.getpid()}")
+        aside.write_text(version + "\n")
+        aside.replace(alias)
+
+    def current(self) -> str | None:
+        try:
+            return (Path(self.root) / "current").read_text().strip() or None
+        except FileNotFoundError:
+            return None
+
+    def entries(self, name_ids: Sequence[str]) -> dict[str, NameEntry]:
+        """The entries that exist in the current version, by id."""
+        version = self._current_version()
+        found = ((name_id, version.number_of(name_id)) for name_id in name_ids)
+        return {name_id: version.entry(number) for name_id, number in found if number is not None}
+
+    def search(self, surfaces: Sequence[str], *, limit: int = 10) -> list[list[Hit]]:
+        """For each surface, in order, its hits by channel exact, bm25, ngram, best first, at most `limit` companies each.
+
+        Scores: exact 4 for equal normalised names down to 1 for names equal without blanks; bm25 and ngram are BM25.
+        Raises LedgerlineError where no version was promoted.
+        """
+        version = self._current_version()
+        return [version.search(surface, limit) for surface in surfaces]
+
+    @property
+    def _versions(self) -> Path:
+        return Path(self.root) / "versions"
+
+    def _current_version(self) -> _OpenVersion:
+        name = self.current()
+        if name is None:
+            raise LedgerlineError(f"No candidate index is promoted in {self.root}; materialize `candidate_index`.")
+        if name not in self._open:
+            self._open.clear()  # the previous version is no longer asked for
+            self._open[name] = _OpenVersion(self._versions / name)
+        return self._open[name]
+
+
+def _version_of(entries: Sequence[NameEntry]) -> str:
+    digest = hashlib.sha256(FORMAT.encode())
+    for entry in entries:
+        digest.update(json.dumps([getattr(entry, field) for field in FIELDS], ensure_ascii=False).encode() + b"\n")
+    return f"names-{digest.hexdigest()[:16]}"
+
+
+def _keys(name: str) -> dict[str, str]:
+    return {
+        "normal": spelling.normalise(name),
+        "core": spelling.core(name),
+        "stem": spelling.stem(name),
+        "compact": spelling.compact(name),
+    }
+
+
+def _schema() -> Any:
+    import tantivy
+
+    builder = tantivy.SchemaBuilder()
+    # "freq": no positions are needed; both fields hold ready-made tokens separated by blanks.
+    builder.add_text_field("words", tokenizer_name="whitespace", index_option="freq")
+    builder.add_text_field("grams", tokenizer_name="whitespace", index_option="freq")
+    return builder.build()
+
+
+def _write_version(folder: Path, entries: Sequence[NameEntry]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    import tantivy
+
+    keys = [_keys(entry.name) for entry in entries]
+    columns = {field: [getattr(entry, field) for entry in entries] for field in FIELDS}
+    columns |= {key: [row[key] for row in keys] for key in KEYS}
+    pq.write_table(pa.table(columns), folder / "entries.parquet")
+    index_folder = folder / "tantivy"
+    index_folder.mkdir()
+    index = tantivy.Index(_schema(), path=str(index_folder))
+    # One thread and one commit, so that document numbers are the order of the entries.
+    writer = index.writer(heap_size=WRITER_BYTES, num_threads=1)
+    for entry in entries:
+        document = tantivy.Document()
+        document.add_text("words", spelling.core(entry.name))
+        document.add_text("grams", " ".join(spelling.char_ngrams(entry.name)))
+        writer.add_document(document)
+    writer.commit()
+    writer.wait_merging_threads()
+
+
+class _OpenVersion:
+    """One version, opened for reading. Keeps the hits of every surface it was asked for, since names repeat in text."""
+
+    def __init__(self, folder: Path) -> None:
+        import pyarrow.parquet as pq
+        import tantivy
+
+        if not folder.is_dir():
+            raise LedgerlineError(f"Candidate index version {folder.name!r} is gone from {folder.parent}; rebuild it.")
+        table = pq.read_table(folder / "entries.parquet")
+        self._columns = {name: table.column(name).to_pylist() for name in (*FIELDS, *KEYS)}
+        self._by_key: dict[str, dict[str, list[int]]] = {}
+        for key in KEYS:
+            numbers: dict[str, list[int]] = {}
+            for number, value in enumerate(self._columns[key]):
+                if value:
+                    numbers.setdefault(value, []).append(number)
+            self._by_key[key] = numbers
+        self._numbers: dict[str, int] | None = None
+        self._schema = _schema()
+        self._searcher = tantivy.Index(self._schema, path=str(folder / "tantivy")).searcher()
+        if self._searcher.num_segments != 1 or self._searcher.num_docs != table.num_rows:
+            raise LedgerlineError(f"Candidate index {folder} is damaged; delete the folder and rebuild it.")
+        self._hits: dict[tuple[str, int], list[Hit]] = {}
+
+    def number_of(self, name_id: str) -> int | None:
+        if self._numbers is None:
+            self._numbers = {name_id: number for number, name_id in enumerate(self._columns["name_id"])}
+        return self._numbers.get(name_id)
+
+    def entry(self, number: int) -> NameEntry:
+        return NameEntry(*(self._columns[field][number] for field in FIELDS))
+
+    def search(self, surface: str, limit: int) -> list[Hit]:
+        cached = self._hits.get((surface, limit))
+        if cached is None:
+            cached = self._exact(surface, limit)
+            cached += self._bm25("bm25", "words", spelling.core(surface).split(), limit)
+            cached += self._bm25("ngram", "grams", spelling.char_ngrams(surface), limit)
+            self._hits[surface, limit] = cached
+        return cached
+
+    def _exact(self, surface: str, limit: int) -> list[Hit]:
+        best: dict[str, Hit] = {}
+        wanted = _keys(surface)
+        for strictness, key in zip(range(len(KEYS), 0, -1), KEYS, strict=True):
+            for number in self._by_key[key].get(wanted[key], ()):
+                company = self._columns["company_id"][number]
+                if company not in best:
+                    best[company] = self._hit(number, "exact", float(strictness))
+        return list(best.values())[:limit]
+
+    def _bm25(self, channel: Channel, field: str, tokens: Sequence[str], limit: int) -> list[Hit]:
+        import tantivy
+
+        if not tokens:
+            return []
+        should = tantivy.Occur.Should
+        terms = [
+            (should, tantivy.Query.term_query(self._schema, field, token, "freq")) for token in dict.fromkeys(tokens)
+        ]
+        found = self._searcher.search(tantivy.Query.boolean_query(terms), limit=limit * NAMES_PER_COMPANY, count=False)
+        best: dict[str, Hit] = {}
+        for score, address in found.hits:
+            number = address.doc
+            company = self._columns["company_id"][number]
+            if company not in best:
+                best[company] = self._hit(number, channel, float(score))
+        return list(best.values())[:limit]
+
+    def _hit(self, number: int, channel: Channel, score: float) -> Hit:
+        columns = self._columns
+        return Hit(columns["company_id"][number], columns["name_id"][number], columns["name"][number], channel, score)
