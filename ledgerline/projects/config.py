@@ -1,0 +1,527 @@
+"""The config.yaml of a model project: its model, how it is read, and what is said about mistakes in it.
+
+A project is a folder (config.yaml and the scripts that SageMaker runs); `load_project` reads and checks it without
+running anything. What the platform makes of it is in pipeline.py and in platform_assets/components/model_project.py.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from ledgerline.errors import ConfigurationError
+from ledgerline.release.gate import ApprovalMode, Direction, GatePolicy, GateRule
+
+SCRIPTS = ("preprocessing.py", "train.py", "evaluation.py", "inference.py")
+OPTIONAL_FILES = ("requirements.txt",)
+# SageMaker names are [a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}; 40 leaves room for "-qa", a digest and a running number.
+NAME_PATTERN = r"[a-z][a-z0-9]*(_[a-z0-9]+)*"
+NAME_LENGTH = 40
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Dataset(_Section):
+    """The rows that the project learns from: a lake table at a version that is recorded."""
+
+    table: str = Field(min_length=1, description="Lake table, e.g. labelled_candidates.")
+    columns: list[str] = Field(min_length=1, description="Columns to read, in this order.")
+    entity_column: str = Field(description="The split must not tear rows of one entity apart.")
+    time_column: str = Field(description="When a row was knowable; the split by time uses it.")
+    where: dict[str, str | int | list[str]] = Field(
+        default_factory=dict, description="Equality on columns; a list means one of."
+    )
+    asset: str | None = Field(default=None, description="Asset that writes the table, `a/b` for a key of two parts.")
+
+    @model_validator(mode="after")
+    def _named_columns_are_read(self) -> Dataset:
+        for name in ("entity_column", "time_column"):
+            column = getattr(self, name)
+            if column not in self.columns:
+                raise _mistake(f"{name} `{column}` is not among dataset.columns", nearest(column, self.columns))
+        return self
+
+
+class Metric(_Section):
+    """A number that train.py prints (read from its log by `regex`) or that evaluation.py reports."""
+
+    name: str = Field(min_length=1)
+    direction: Direction = Field(description="Whether more or less of it is better.")
+    regex: str | None = Field(
+        default=None,
+        max_length=500,
+        description="First group is the number, applied to each log line of the training job.",
+    )
+
+    @field_validator("regex")
+    @classmethod
+    def _compiles(cls, value: str | None) -> str | None:
+        if value is None:
+            return value
+        try:
+            groups = re.compile(value).groups
+        except re.error as error:
+            raise _mistake(f"the regex does not compile ({error})") from error
+        if groups < 1:
+            raise _mistake("the regex has no group that captures the number", example="valid_accuracy=([-+0-9.eE]+)")
+        return value
+
+
+class Rule(_Section):
+    """One rule on one declared metric: exactly one of the three comparisons."""
+
+    metric: str
+    at_least: float | None = None
+    at_most: float | None = None
+    not_worse_than_live_by: float | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _one_comparison(self) -> Rule:
+        _exactly_one(self, ("at_least", "at_most", "not_worse_than_live_by"))
+        return self
+
+
+class SliceRule(_Section):
+    """A floor that must hold for every value of a column, where it has enough rows to mean anything."""
+
+    by: str = Field(description="Name of the slices in the evaluation report.")
+    metric: str
+    at_least: float | None = None
+    at_most: float | None = None
+    min_rows: int = Field(default=30, ge=1)
+
+    @model_validator(mode="after")
+    def _one_comparison(self) -> SliceRule:
+        _exactly_one(self, ("at_least", "at_most"))
+        return self
+
+
+class Gate(_Section):
+    rules: list[Rule] = Field(description="All must hold; at least one.")
+    slices: list[SliceRule] = Field(default_factory=list)
+
+    @field_validator("rules")
+    @classmethod
+    def _there_is_a_rule(cls, value: list[Rule]) -> list[Rule]:
+        if not value:
+            raise _mistake(
+                "a gate without rules could refuse nothing", example="rules: [{metric: accuracy, at_least: 0.9}]"
+            )
+        return value
+
+
+class Schedule(_Section):
+    cron: str = Field(description="Five fields: minute hour day month weekday.")
+    timezone: str = Field(description="IANA name, e.g. America/New_York.")
+
+    @field_validator("cron")
+    @classmethod
+    def _five_fields(cls, value: str) -> str:
+        fields = value.split()
+        if len(fields) != 5 or not all(re.fullmatch(r"[0-9A-Za-z*/,\-]+", part) for part in fields):
+            raise _mistake(f"`{value}` is not a cron of five fields", example="30 6 * * 1-5")
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_timezone(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise _mistake(f"`{value}` is no IANA time zone", nearest(value, sorted(available_timezones())))
+        ZoneInfo(value)
+        return value
+
+
+class Serving(_Section):
+    instance_type: str = Field(default="ml.m5.large", pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")
+    instance_count: int = Field(default=1, ge=1, le=10)
+    qa: bool = Field(default=True, description="The QA endpoint must serve a model before it may be approved.")
+    pins: list[Literal["candidate_index", "knowledge_graph"]] = Field(
+        default_factory=list, description="Versions in use that a release records: what its answers depend on."
+    )
+
+
+class ProjectConfig(_Section):
+    """config.yaml. Everything a data scientist decides about a project that is not in its scripts."""
+
+    name: str = Field(max_length=NAME_LENGTH, description="The folder's name.")
+    description: str = Field(min_length=1)
+    owner: str = Field(description="team:<name> or an e-mail address.")
+    dataset: Dataset
+    image: str = Field(min_length=1, description="Container image on SageMaker; the embedded server runs this Python.")
+    instance_type: str = Field(default="ml.m5.large", pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$", description="Of jobs.")
+    hyperparameters: dict[str, str | int | float | bool] = Field(default_factory=dict, max_length=100)
+    metrics: list[Metric] = Field(min_length=1, max_length=40)
+    gate: Gate
+    approval: ApprovalMode
+    schedule: Schedule | None = None
+    serving: Serving = Field(default_factory=Serving)
+    tags: dict[str, str] = Field(default_factory=dict, max_length=50)
+
+    @field_validator("name")
+    @classmethod
+    def _name_fits_aws(cls, value: str) -> str:
+        if not re.fullmatch(NAME_PATTERN, value):
+            raise _mistake(
+                f"`{value}` is not lower-case letters, digits and single underscores", example="ticker_ranker"
+            )
+        return value
+
+    @field_validator("owner")
+    @classmethod
+    def _owner_is_reachable(cls, value: str) -> str:
+        if not re.fullmatch(r"team:[A-Za-z0-9_-]+|[^@\s]+@[^@\s]+\.[^@\s]+", value):
+            raise _mistake(f"`{value}` is neither team:<name> nor an e-mail address", example="team:mapping")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class ModelProject:
+    """A checked project folder. Digests say what its code and its gate are, whatever its path and file times."""
+
+    folder: Path
+    config: ProjectConfig
+    code: Mapping[str, bytes] = field(repr=False)  # file name -> content, what a job runs
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    @property
+    def aws_name(self) -> str:
+        """The name in AWS, which knows no underscore: endpoint, package group."""
+        return self.name.replace("_", "-")
+
+    @property
+    def endpoint(self) -> str:
+        return self.aws_name
+
+    @property
+    def qa_endpoint(self) -> str:
+        return f"{self.aws_name}-qa"
+
+    @property
+    def policy(self) -> GatePolicy:
+        directions = {metric.name: metric.direction for metric in self.config.metrics}
+        gate = self.config.gate
+        rules = [_gate_rule(rule, directions[rule.metric]) for rule in gate.rules]
+        rules += [_gate_rule(rule, directions[rule.metric], by=rule.by, min_rows=rule.min_rows) for rule in gate.slices]
+        return GatePolicy(rules=tuple(rules), approval=self.config.approval, qa_required=self.config.serving.qa)
+
+    @property
+    def code_digest(self) -> str:
+        """Hex sha256 over the names and contents of the scripts (and requirements.txt)."""
+        hasher = hashlib.sha256()
+        for name in sorted(self.code):
+            hasher.update(f"{name}\0{len(self.code[name])}\0".encode())
+            hasher.update(self.code[name])
+        return hasher.hexdigest()
+
+
+def _gate_rule(rule: Rule | SliceRule, direction: Direction, *, by: str | None = None, min_rows: int = 0) -> GateRule:
+    for comparison in ("at_least", "at_most", "not_worse_than_live_by"):
+        threshold = getattr(rule, comparison, None)
+        if threshold is not None:
+            return GateRule(rule.metric, comparison, threshold, direction, by, min_rows)
+    raise AssertionError(f"a rule on {rule.metric} without comparison passed validation")
+
+
+# Reading a folder ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One mistake: `line` is 1-based, 0 for a mistake that is in no line of the file."""
+
+    file: str
+    line: int
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{place}: {self.where}: {self.message}" if self.where else f"{place}: {self.message}"
+
+
+class ProjectMistakes(ConfigurationError):
+    """All mistakes of one project folder, in the order of the file."""
+
+    def __init__(self, name: str, mistakes: Sequence[Mistake]) -> None:
+        self.mistakes = tuple(sorted(mistakes, key=lambda mistake: (mistake.file, mistake.line, mistake.where)))
+        count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+        super().__init__(
+            "\n".join([f"The model project {name} has {count}:", *(f"  {item}" for item in self.mistakes)])
+        )
+
+
+def load_project(folder: Path) -> ModelProject:
+    """Read and check a project folder. Raises ProjectMistakes (a ConfigurationError) with every mistake at once."""
+    folder = Path(folder)
+    shown = f"{folder.parent.name}/{folder.name}" if folder.parent.name else folder.name
+    path = folder / "config.yaml"
+    file = f"{shown}/config.yaml"
+    if not path.is_file():
+        raise ProjectMistakes(
+            folder.name, [Mistake(file, 0, "", "there is no such file. Write one; see docs/model-projects.md.")]
+        )
+    mistakes = [
+        Mistake(f"{shown}/{name}", 0, "", f"there is no such file. Write it; {_PURPOSE[name]}")
+        for name in SCRIPTS
+        if not (folder / name).is_file()
+    ]
+    config, found = _read_config(path.read_text(encoding="utf-8"), file, folder.name)
+    mistakes += found
+    if config is None or mistakes:
+        raise ProjectMistakes(folder.name, mistakes)
+    names = (*SCRIPTS, *(name for name in OPTIONAL_FILES if (folder / name).is_file()))
+    return ModelProject(folder, config, {name: (folder / name).read_bytes() for name in names})
+
+
+def load_projects(root: Path) -> list[ModelProject]:
+    """Every folder below `root` that has a config.yaml, by name."""
+    return [load_project(path.parent) for path in sorted(Path(root).glob("*/config.yaml"))]
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of config.yaml, for editors and the documentation."""
+    schema = ProjectConfig.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    return schema
+
+
+_PURPOSE = {
+    "preprocessing.py": "it turns the training set into the channels train and test.",
+    "train.py": "it trains on the channel train and writes the model directory.",
+    "evaluation.py": "it evaluates a model on the channel test and writes evaluation.json.",
+    "inference.py": "it answers requests: model_fn, input_fn, predict_fn, output_fn.",
+}
+
+Path_ = tuple["str | int", ...]
+
+
+def _read_config(text: str, file: str, folder_name: str) -> tuple[ProjectConfig | None, list[Mistake]]:
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        return None, [Mistake(file, mark.line + 1 if mark else 0, "", f"no valid YAML: {error.problem}. Correct it.")]
+    if not isinstance(node, yaml.MappingNode):
+        return None, [Mistake(file, 1, "", "expected keys and values, e.g. `name: my_project`.")]
+    lines = dict(_lines(node, ()))
+    mistakes = [
+        Mistake(file, line, ".".join(map(str, where)), "the key stands twice. Remove one.")
+        for where, line in _doubles(node, ())
+    ]
+    values = yaml.load(text, Loader=yaml.SafeLoader)
+    try:
+        config = ProjectConfig.model_validate(values)
+    except ValidationError as error:
+        return None, mistakes + _explain_all(error, values, lines, file)
+    mistakes += _cross_checks(config, lines, file, folder_name)
+    return config, mistakes
+
+
+def _cross_checks(config: ProjectConfig, lines: Mapping[Path_, int], file: str, folder_name: str) -> Iterator[Mistake]:
+    if config.name != folder_name:
+        yield Mistake(
+            file, lines.get(("name",), 0), "name", f"`{config.name}` is not the folder's name. Write `{folder_name}`."
+        )
+    declared = [metric.name for metric in config.metrics]
+    for index, name in enumerate(declared):
+        if name in declared[:index]:
+            yield Mistake(
+                file,
+                lines.get(("metrics", index, "name"), 0),
+                f"metrics.{index}.name",
+                f"`{name}` is declared twice. Remove one.",
+            )
+    for section in ("rules", "slices"):
+        for index, rule in enumerate(getattr(config.gate, section)):
+            if rule.metric not in declared:
+                where: Path_ = ("gate", section, index, "metric")
+                meant = _did_you_mean(nearest(rule.metric, declared)) or "."
+                yield Mistake(
+                    file,
+                    lines.get(where, 0),
+                    ".".join(map(str, where)),
+                    f"`{rule.metric}` is not declared under metrics{meant} Declared: {', '.join(declared)}.",
+                )
+
+
+# Saying what is wrong ------------------------------------------------------------------------------------------------
+
+
+def nearest(word: str, known: Sequence[str]) -> str | None:
+    """The known name that a person most likely meant, or None if none is close."""
+    found = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def _did_you_mean(name: str | None) -> str:
+    return f"; did you mean `{name}`?" if name else ""
+
+
+def _mistake(what: str, meant: str | None = None, example: str | None = None) -> PydanticCustomError:
+    remedy = _did_you_mean(meant) or (f". Write e.g. `{example}`." if example else ". Correct it.")
+    # A brace in the text would be taken for a placeholder of pydantic's message template.
+    return PydanticCustomError("mistake", "{text}", {"text": what + remedy})
+
+
+def _exactly_one(section: BaseModel, names: Sequence[str]) -> None:
+    given = [name for name in names if getattr(section, name) is not None]
+    if len(given) != 1:
+        has = f"has {' and '.join(given)}" if given else "has no comparison"
+        raise _mistake(f"the rule {has}. Expected exactly one of {', '.join(names)}", example=f"{names[0]}: 0.9")
+
+
+def _explain_all(error: ValidationError, values: Any, lines: Mapping[Path_, int], file: str) -> list[Mistake]:
+    """One mistake for each place; a key that is missing because it is misspelt is said once, as misspelt."""
+    groups: dict[Path_, list[Any]] = {}
+    for item in error.errors():
+        groups.setdefault(_place(item["loc"], values), []).append(item)
+    misspelt = {
+        (*place[:-1], nearest(str(place[-1]), _keys_at(place[:-1])))
+        for place, items in groups.items()
+        if items[0]["type"] == "extra_forbidden"
+    }
+    return [
+        _explain(place, items, lines, file)
+        for place, items in groups.items()
+        if items[0]["type"] != "missing" or place not in misspelt
+    ]
+
+
+def _explain(place: Path_, errors: Sequence[Any], lines: Mapping[Path_, int], file: str) -> Mistake:
+    """The errors of one place (several where a union failed) in the words of a person who has config.yaml open."""
+    error = errors[0]
+    line = next((lines[place[:end]] for end in range(len(place), -1, -1) if place[:end] in lines), 0)
+    where = ".".join(map(str, place))
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "missing":
+        message = f"is missing. {_expected(place)}"
+    elif kind == "extra_forbidden":
+        known = _keys_at(place[:-1])
+        message = f"unknown key{_did_you_mean(nearest(str(place[-1]), known)) or '.'} Known here: {', '.join(known)}."
+    elif kind == "literal_error":
+        choices = re.findall(r"'([^']*)'", context["expected"])
+        remedy = _did_you_mean(nearest(error["input"], choices)) or ". Write one of them."
+        message = f"`{error['input']}` is none of {', '.join(choices)}{remedy}"
+    elif kind == "mistake":
+        message = error["msg"]
+    else:
+        asked = " or ".join(item["msg"].replace("Input should be ", "") for item in errors)
+        message = f"expected {asked[0].lower()}{asked[1:]}, but it is `{error['input']}`. {_expected(place)}"
+    return Mistake(file, line, where, message)
+
+
+def _place(loc: Sequence[str | int], values: Any) -> Path_:
+    """pydantic's location without the names of union branches, which are nowhere in the file."""
+    place: list[str | int] = []
+    here = values
+    for index, part in enumerate(loc):
+        last = index == len(loc) - 1
+        if isinstance(here, Mapping) and (part in here or (last and not _is_branch(part))):
+            place.append(part)
+            here = here.get(part)
+        elif isinstance(here, list) and isinstance(part, int):
+            place.append(part)
+            here = here[part] if part < len(here) else None
+    return tuple(place)
+
+
+def _is_branch(part: str | int) -> bool:
+    return str(part) in {"str", "int", "float", "bool"} or "[" in str(part)
+
+
+def _lines(node: yaml.Node, path: Path_) -> Iterator[tuple[Path_, int]]:
+    yield path, node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            inner = (*path, key.value)
+            yield from _lines(value, inner)
+            yield inner, key.start_mark.line + 1
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _lines(value, (*path, index))
+
+
+def _doubles(node: yaml.Node, path: Path_) -> Iterator[tuple[Path_, int]]:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                yield (*path, key.value), key.start_mark.line + 1
+            seen.add(key.value)
+            yield from _doubles(value, (*path, key.value))
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _doubles(value, (*path, index))
+
+
+def _section_at(path: Path_) -> type[BaseModel] | None:
+    """The model that describes a place of the file, None for a free mapping or a value."""
+    section: type[BaseModel] | None = ProjectConfig
+    for part in path:
+        if isinstance(part, int) or section is None:
+            continue
+        info = section.model_fields.get(part)
+        section = _model_in(info.annotation) if info else None
+    return section
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for inner in getattr(annotation, "__args__", ()) if (model := _model_in(inner))), None)
+
+
+def _keys_at(path: Path_) -> list[str]:
+    section = _section_at(path)
+    return list(section.model_fields) if section else []
+
+
+_EXAMPLES: dict[str | int, str] = {
+    "name": "name: ticker_ranker",
+    "description": "description: Ranks the companies that a mention may mean.",
+    "owner": "owner: team:mapping",
+    "dataset": "dataset: {table: examples, columns: [group, as_of], entity_column: group, time_column: as_of}",
+    "table": "table: labelled_candidates",
+    "columns": "columns: [group, as_of, label]",
+    "entity_column": "entity_column: group",
+    "time_column": "time_column: as_of",
+    "image": "image: ledgerline/sklearn:1",
+    "metrics": "metrics: [{name: accuracy, direction: maximize}]",
+    "direction": "direction: maximize",
+    "gate": "gate: {rules: [{metric: accuracy, at_least: 0.9}]}",
+    "rules": "rules: [{metric: accuracy, at_least: 0.9}]",
+    "metric": "metric: accuracy",
+    "approval": "approval: manual",
+    "cron": "cron: 30 6 * * 1-5",
+    "timezone": "timezone: America/New_York",
+    "hyperparameters": "hyperparameters: {learning_rate: 0.1}",
+    "instance_type": "instance_type: ml.m5.large",
+    "instance_count": "instance_count: 1",
+    "qa": "qa: true",
+    "by": "by: kind",
+    "min_rows": "min_rows: 30",
+    "regex": "regex: valid_accuracy=([-+0-9.eE]+)",
+    "at_least": "at_least: 0.9",
+    "at_most": "at_most: 0.1",
+    "not_worse_than_live_by": "not_worse_than_live_by: 0.01",
+}
+
+
+def _expected(place: Path_) -> str:
+    key = next((part for part in reversed(place) if part in _EXAMPLES), "")
+    return f"Write e.g. `{_EXAMPLES[key]}`." if key else "Correct it."

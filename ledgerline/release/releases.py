@@ -1,0 +1,437 @@
+"""What the release ledger holds, and the one predicate that says whether a model may go live. Pure: no I/O.
+
+`refusals` is what deploy.py, the asset checks, the UI and the command line all use. How a release is carried out is in
+deploy.py; how rows are kept is in resources/release_ledger.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+
+from ledgerline.errors import PermanentFailure
+from ledgerline.release.approvals import Approval, Record, standing_approval, standing_refusal
+from ledgerline.release.gate import GatePolicy, Verdict
+
+Rule = Literal[
+    "ledger_intact",  # no row of the release ledger was altered
+    "same_model",  # verdict, report and candidate speak of the same model
+    "bytes_unchanged",  # the model bytes, hashed right now, have the digest that was judged
+    "report_unchanged",  # the evaluation report, hashed right now, is the one that was registered
+    "gate",  # the verdict passed
+    "not_rejected",  # nobody rejected or withdrew the model since its approval
+    "approved",  # somebody approved exactly this model, report and policy
+    "approval_current",  # the approval that exists is of another report or policy
+    "qa_same_bytes",  # the QA endpoint served the same bytes
+    "serves_approved_bytes",  # the endpoint, once updated, really serves the digest
+    "registered",  # there is a candidate, or a release, of that name
+]
+
+
+PAST_TENSE = {"approve": "approved", "reject": "rejected", "withdraw": "withdrew"}
+
+
+class GateRefusal(PermanentFailure):
+    """A model may not go live. `rule` names which rule refused; the message says why and what to do."""
+
+    def __init__(self, rule: Rule, message: str) -> None:
+        super().__init__(f"Refused by rule `{rule}`: {message}")
+        self.rule = rule
+
+
+class Evaluated(Record):
+    """A model was evaluated on test rows; the report lies at `report_uri`. The newest row of (model, rows) counts."""
+
+    kind: Literal["evaluated"] = "evaluated"
+    project: str
+    model_digest: str
+    data_digest: str
+    report_uri: str
+    report_digest: str
+    at: datetime
+
+
+class Candidate(Record):
+    """A registered model version: everything that deploying it needs, by digest."""
+
+    kind: Literal["candidate"] = "candidate"
+    project: str
+    model_digest: str
+    model_uri: str
+    package_arn: str
+    report_uri: str
+    report_digest: str
+    data_digest: str
+    policy_digest: str
+    dataset_table: str
+    dataset_version: int
+    dataset_digest: str
+    training_job: str
+    at: datetime
+
+
+class QaServed(Record):
+    """The QA endpoint answered with `served_digest` when the candidate `model_digest` was put on it."""
+
+    kind: Literal["qa_served"] = "qa_served"
+    project: str
+    endpoint: str
+    model_digest: str
+    served_digest: str
+    requests: int
+    at: datetime
+
+
+class Release(Record):
+    """A model that is (or was) live. `previous` is the model digest before it; `pins` are versions it was made with."""
+
+    kind: Literal["release"] = "release"
+    intent: int  # number of the intent row that this row concludes
+    project: str
+    endpoint: str
+    endpoint_config: str
+    model_digest: str
+    model_uri: str
+    package_arn: str
+    report_uri: str
+    report_digest: str
+    data_digest: str
+    policy_digest: str
+    verdict_digest: str
+    dataset_table: str
+    dataset_version: int
+    dataset_digest: str
+    pins: Mapping[str, str]  # candidate_index, knowledge_graph -> version
+    approver: str
+    actor: str  # who or what carried it out
+    previous: str | None
+    rolled_back_from: str | None = None
+    at: datetime
+
+
+class Intent(Record):
+    """Written before the endpoint is touched, so that a killed deployment is found and settled by the next one."""
+
+    kind: Literal["intent"] = "intent"
+    project: str
+    planned: Release  # the release row that success will append; intent and endpoint_config are filled in then
+
+
+class IntentEnded(Record):
+    """An intent that led to no release, and what is live instead."""
+
+    kind: Literal["intent_ended"] = "intent_ended"
+    intent: int
+    project: str
+    model_digest: str  # the model that was to go live
+    status: Literal["failed", "abandoned"]
+    detail: str
+    live: str | None  # model digest that is live after it, None where nothing is
+    at: datetime
+
+
+LedgerRecord = Annotated[
+    Evaluated | Candidate | QaServed | Approval | Intent | IntentEnded | Release, Field(discriminator="kind")
+]
+RECORD: TypeAdapter[Any] = TypeAdapter(LedgerRecord)
+
+
+# What the rows say ---------------------------------------------------------------------------------------------------
+
+
+def approvals(records: Iterable[Any]) -> list[Approval]:
+    return [record for record in records if isinstance(record, Approval)]
+
+
+def releases(records: Iterable[Any]) -> list[Release]:
+    return [record for record in records if isinstance(record, Release)]
+
+
+def current_release(records: Iterable[Any]) -> Release | None:
+    """The release that is live by the ledger: the newest row. There is no other pointer that could disagree with it."""
+    rows = releases(records)
+    return rows[-1] if rows else None
+
+
+def latest_candidate(records: Iterable[Any]) -> Candidate | None:
+    rows = [record for record in records if isinstance(record, Candidate)]
+    return rows[-1] if rows else None
+
+
+def latest_evaluation(records: Iterable[Any], model_digest: str, data_digest: str) -> Evaluated | None:
+    """The newest evaluation of a model on exactly these test rows."""
+    rows = [
+        record
+        for record in records
+        if isinstance(record, Evaluated) and (record.model_digest, record.data_digest) == (model_digest, data_digest)
+    ]
+    return rows[-1] if rows else None
+
+
+def latest_qa(records: Iterable[Any], model_digest: str) -> QaServed | None:
+    rows = [record for record in records if isinstance(record, QaServed) and record.model_digest == model_digest]
+    return rows[-1] if rows else None
+
+
+def find_candidate(records: Sequence[Any], project: str, digest_prefix: str) -> Candidate:
+    """The newest candidate whose model digest starts so. Raises GateRefusal on an unknown or ambiguous prefix."""
+    rows = {record.model_digest: record for record in records if isinstance(record, Candidate)}
+    known = ", ".join(digest[:12] for digest in rows) or "none"
+    if len(digest_prefix) < 4:
+        raise GateRefusal(
+            "registered",
+            f"`{digest_prefix}` is too short to name a model of {project}. Give at least 4 characters of its digest; "
+            f"registered: {known}.",
+        )
+    found = [digest for digest in rows if digest.startswith(digest_prefix.lower())]
+    if not found:
+        raise GateRefusal(
+            "registered",
+            f"no registered model of {project} has a digest that starts with {digest_prefix}. Registered: {known}. "
+            f"Materialize {project}/model_version to register one.",
+        )
+    if len(found) > 1:
+        raise GateRefusal(
+            "registered",
+            f"{digest_prefix} could be any of {', '.join(digest[:16] for digest in found)} of {project}. "
+            "Give more characters of the digest.",
+        )
+    return rows[found[0]]
+
+
+# The predicate -------------------------------------------------------------------------------------------------------
+
+
+def refusals(
+    candidate: Candidate,
+    *,
+    verdict: Verdict,
+    approvals: Sequence[Approval],
+    policy: GatePolicy,
+    model_digest_now: str,
+    report_digest_now: str,
+    qa: QaServed | None,
+) -> list[GateRefusal]:
+    """Every rule that keeps a candidate from going live, the gravest first; empty if it may.
+
+    `verdict` is judged now; the two digests are those of the bytes hashed now; `approvals` are the project's decisions,
+    oldest first; `qa` is what the QA endpoint served for this model.
+    """
+    return [
+        *_tampering(candidate, verdict, policy, model_digest_now, report_digest_now),
+        *_judgement(candidate, verdict),
+        *_decision(candidate, approvals, policy),
+        *_qa(candidate, policy, qa),
+    ]
+
+
+def may_go_live(candidate: Candidate, **evidence: Any) -> None:
+    """Raises the first of `refusals` (a PermanentFailure that names the rule); returns if there is none."""
+    for refusal in refusals(candidate, **evidence):
+        raise refusal
+
+
+def _tampering(
+    candidate: Candidate, verdict: Verdict, policy: GatePolicy, model_digest_now: str, report_digest_now: str
+) -> list[GateRefusal]:
+    found = []
+    name = f"model {candidate.model_digest[:12]} of {candidate.project}"
+    if model_digest_now != candidate.model_digest:
+        found.append(
+            GateRefusal(
+                "bytes_unchanged",
+                f"the bytes at {candidate.model_uri} have digest {model_digest_now[:12]}, but {name} was registered. "
+                f"Find out who changed them, then materialize {candidate.project}/model again.",
+            )
+        )
+    if report_digest_now != candidate.report_digest:
+        found.append(
+            GateRefusal(
+                "report_unchanged",
+                f"the evaluation report at {candidate.report_uri} has digest {report_digest_now[:12]}, but {name} was "
+                f"registered with {candidate.report_digest[:12]}. Materialize {candidate.project}/evaluation and "
+                "model_version again.",
+            )
+        )
+    judged = (verdict.model_digest, verdict.report_digest, verdict.policy_digest)
+    if judged != (candidate.model_digest, report_digest_now, policy.digest):
+        found.append(
+            GateRefusal(
+                "same_model",
+                f"the verdict is of model {verdict.model_digest[:12]}, report {verdict.report_digest[:12]} and policy "
+                f"{verdict.policy_digest[:12]}, not of {name} under today's policy {policy.digest[:12]}. "
+                f"Materialize {candidate.project}/evaluation and model_version again.",
+            )
+        )
+    return found
+
+
+def _judgement(candidate: Candidate, verdict: Verdict) -> list[GateRefusal]:
+    if verdict.passed:
+        return []
+    why = "; ".join(result.reason for result in verdict.failed) or "the policy has no rule"
+    return [
+        GateRefusal(
+            "gate",
+            f"model {candidate.model_digest[:12]} of {candidate.project} failed its gate: {why}. "
+            f"Train a better model, or change the gate in model_projects/{candidate.project}/config.yaml.",
+        )
+    ]
+
+
+def _decision(candidate: Candidate, decisions: Sequence[Approval], policy: GatePolicy) -> list[GateRefusal]:
+    digest = candidate.model_digest
+    refused = standing_refusal(decisions, digest)
+    if refused is not None:
+        return [
+            GateRefusal(
+                "not_rejected",
+                f"{refused.approver} {PAST_TENSE[refused.decision]} model {digest[:12]} of {candidate.project} on "
+                f"{refused.at:%Y-%m-%d %H:%M} UTC ({refused.reason}). "
+                f"Only a new approval lets it go live: {approve_command(candidate)}",
+            )
+        ]
+    exact = standing_approval(
+        decisions, model_digest=digest, report_digest=candidate.report_digest, policy_digest=policy.digest
+    )
+    if exact is not None:
+        return []
+    stale = [decision for decision in decisions if decision.model_digest == digest and decision.decision == "approve"]
+    if stale:
+        changed = [
+            name
+            for name, then, now in (
+                ("the evaluation report", stale[-1].report_digest, candidate.report_digest),
+                ("the gate's policy", stale[-1].policy_digest, policy.digest),
+            )
+            if then != now
+        ] or ["the decisions about it"]
+        return [
+            GateRefusal(
+                "approval_current",
+                f"{stale[-1].approver} approved model {digest[:12]} of {candidate.project} on "
+                f"{stale[-1].at:%Y-%m-%d %H:%M} UTC, but {' and '.join(changed)} changed since. "
+                f"Look at the new report and approve again: {approve_command(candidate)}",
+            )
+        ]
+    return [
+        GateRefusal(
+            "approved",
+            f"nobody approved model {digest[:12]} of {candidate.project}. Look at its evaluation and QA report, then: "
+            f"{approve_command(candidate)}",
+        )
+    ]
+
+
+def _qa(candidate: Candidate, policy: GatePolicy, qa: QaServed | None) -> list[GateRefusal]:
+    if not policy.qa_required:
+        return []
+    if qa is None:
+        return [
+            GateRefusal(
+                "qa_same_bytes",
+                f"model {candidate.model_digest[:12]} of {candidate.project} was never on the QA endpoint. "
+                f"Materialize {candidate.project}/qa_endpoint and qa_report.",
+            )
+        ]
+    if qa.served_digest != candidate.model_digest or qa.model_digest != candidate.model_digest:
+        return [
+            GateRefusal(
+                "qa_same_bytes",
+                f"the QA endpoint {qa.endpoint} served {qa.served_digest[:12]}, not {candidate.model_digest[:12]}, so "
+                "what was looked at is not what would go live. "
+                f"Materialize {candidate.project}/qa_endpoint and qa_report again.",
+            )
+        ]
+    return []
+
+
+def approve_command(candidate: Candidate) -> str:
+    """The shell command that approves a candidate, for messages."""
+    return decide_command("approve", candidate.project, candidate.model_digest)
+
+
+def decide_command(decision: str, project: str, model_digest: str) -> str:
+    return (
+        f"python -m cli {decision} --project {project} --model {model_digest[:12]} "
+        "--by <your name> --reason <what convinced you>"
+    )
+
+
+# Plans ---------------------------------------------------------------------------------------------------------------
+
+
+def deployable(records: Sequence[Any], policy: GatePolicy) -> Candidate | None:
+    """The newest candidate of a project if only its deployment is left to do, else None. For the approval sensor.
+
+    It has a standing approval under today's policy, the QA endpoint served it, it is not live, and no attempt since the
+    approval failed (a person looks first). deploy.py judges again whatever this says. `records`: the project's rows.
+    """
+    candidate = latest_candidate(records)
+    if candidate is None:
+        return None
+    live = current_release(records)
+    if live is not None and live.model_digest == candidate.model_digest:
+        return None
+    if _decision(candidate, approvals(records), policy) or _qa(
+        candidate, policy, latest_qa(records, candidate.model_digest)
+    ):
+        return None
+    if _failed_since_approval(records, candidate.model_digest):
+        return None
+    return candidate
+
+
+def _failed_since_approval(records: Sequence[Any], model_digest: str) -> bool:
+    failed = False
+    for record in records:
+        if isinstance(record, Approval) and record.model_digest == model_digest and record.decision == "approve":
+            failed = False
+        elif isinstance(record, IntentEnded) and record.model_digest == model_digest and record.status == "failed":
+            failed = True
+    return failed
+
+
+def rollback_target(records: Sequence[Any], project: str, digest_prefix: str | None = None) -> Release:
+    """The release to go back to: the last good one before the current one, or the one whose model digest starts so.
+
+    Not good: what a rollback left behind, what was rejected or withdrawn since. Raises GateRefusal if none is left.
+    """
+    rows = releases(records)
+    if not rows:
+        raise GateRefusal(
+            "registered", f"{project} was never released, so there is nothing to go back to. Release it first."
+        )
+    current, decisions = rows[-1], approvals(records)
+    if digest_prefix:
+        found = {row.model_digest: row for row in rows if row.model_digest.startswith(digest_prefix.lower())}
+        if len(found) != 1:
+            known = ", ".join(sorted({row.model_digest[:12] for row in rows}))
+            raise GateRefusal(
+                "registered",
+                f"{digest_prefix} names {len(found) or 'no'} released models of {project}. Released: {known}. "
+                "Give the digest of one of them.",
+            )
+        (target,) = found.values()
+        refused = standing_refusal(decisions, target.model_digest)
+        if refused is not None:
+            raise GateRefusal(
+                "not_rejected",
+                f"{refused.approver} {PAST_TENSE[refused.decision]} model {target.model_digest[:12]} of {project} on "
+                f"{refused.at:%Y-%m-%d %H:%M} UTC ({refused.reason}). Choose another release or approve it again.",
+            )
+        return target
+    left_behind = {row.rolled_back_from for row in rows}
+    for row in reversed(rows):
+        if row.model_digest == current.model_digest or row.model_digest in left_behind:
+            continue
+        if standing_refusal(decisions, row.model_digest) is None:
+            return row
+    raise GateRefusal(
+        "registered",
+        f"{project} has no earlier release that is still approved; {current.model_digest[:12]} stays live. "
+        "Approve another candidate and deploy it.",
+    )
