@@ -32,6 +32,10 @@ class Settings:
     sagemaker_role: str
 
     @property
+    def dagster_home(self) -> Path:
+        return self.home / "dagster"
+
+    @property
     def lake(self) -> Path:
         return self.home / "lake"
 
@@ -63,3 +67,11 @@ def read_settings(environment: str | None = None, *, variables: Mapping[str, str
         region=given.get("AWS_DEFAULT_REGION", "us-east-1"),
         sagemaker_role=given.get("SAGEMAKER_ROLE_ARN", ""),
     )
+
+
+def child_variables(settings: Settings) -> dict[str, str]:
+    """The environment for a child process (the UI, a shell) that must see the same state as this one."""
+    variables = {**os.environ, "LEDGERLINE_HOME": str(settings.home), "DAGSTER_HOME": str(settings.dagster_home)}
+    if settings.archive:
+        variables["LEDGERLINE_ARCHIVE"] = str(settings.archive)
+    return variables

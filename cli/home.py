@@ -1,0 +1,37 @@
+"""The folder that holds all local state, and Dagster's own home in it. Prepared by every command that needs an instance."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ledgerline.errors import ConfigurationError
+from resources.environment import ROOT, Settings
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+
+def prepare(settings: Settings) -> Path:
+    """Make the home and Dagster's home with this project's `dagster.yaml`; returns Dagster's home."""
+    try:
+        settings.dagster_home.mkdir(parents=True, exist_ok=True)
+        wanted = (ROOT / "dagster.yaml").read_bytes()
+        target = settings.dagster_home / "dagster.yaml"
+        if not target.exists() or target.read_bytes() != wanted:
+            aside = target.with_suffix(f".{os.getpid()}")
+            aside.write_bytes(wanted)
+            aside.replace(target)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{settings.home} cannot be used for local state ({error.strerror}); set LEDGERLINE_HOME to a folder that can."
+        ) from error
+    return settings.dagster_home
+
+
+def open_instance(settings: Settings) -> dg.DagsterInstance:
+    """Dagster's instance in the home: what a command runs is seen in the UI of `make dev`."""
+    import dagster as dg
+
+    return dg.DagsterInstance.from_config(str(prepare(settings)))
