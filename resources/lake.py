@@ -272,7 +272,7 @@ def _equal_values(left: pa.ChunkedArray, right: pa.ChunkedArray) -> Any:
     if pa.types.is_struct(right.type):
         fields = [
             _equal_values(pc.struct_field(left, [field.name]), pc.struct_field(right, [field.name]))
-            for field in right.type.fields
+            for field in (right.type.field(index) for index in range(right.type.num_fields))
         ]
         return same | (both_there & np.logical_and.reduce(fields))
     lengths = pc.fill_null(pc.equal(pc.list_value_length(left), pc.list_value_length(right)), False)

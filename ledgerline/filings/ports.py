@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal, Protocol
 
-from ledgerline.filings.records import FetchedFiling, FilingRef, Source
+from ledgerline.filings.records import FetchedFiling, FilingRef, Party, Source
 
 State = Literal["discovered", "fetched", "parsed", "published", "refused"]
 
@@ -27,6 +27,36 @@ class LedgerRow:
     detail: str | None
     version: int
     attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A body that is kept: its digest, size in bytes, object URI, and the moment it could be known (UTC)."""
+
+    filing_id: str
+    sha256: str
+    size: int
+    uri: str
+    available_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What the header of a valid body adds; None or empty where it does not say."""
+
+    filing_id: str
+    accepted_at: datetime | None
+    form: str | None = None
+    parties: tuple[Party, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A body that is not a valid filing: a reason code and a sentence."""
+
+    filing_id: str
+    reason: str
+    detail: str
 
 
 class Regulator(Protocol):
@@ -62,13 +92,33 @@ class FilingLedger(Protocol):
         """Rows of the day that are neither published nor refused."""
         ...
 
-    def fetched(self, source: Source, filing_id: str, *, sha256: str, size: int, uri: str, available_at: datetime) -> None: ...
+    def fetched(
+        self, source: Source, filing_id: str, *, sha256: str, size: int, uri: str, available_at: datetime
+    ) -> None: ...
 
     def parsed(self, source: Source, filing_id: str, *, accepted_at: datetime | None) -> None: ...
 
     def refused(self, source: Source, filing_id: str, *, reason: str, detail: str) -> None: ...
 
-    def published(self, source: Source, filing_ids: Sequence[str]) -> None: ...
+    def fetched_many(self, source: Source, items: Sequence[Fetched]) -> None:
+        """`fetched` of many filings in one transaction. Known bytes change nothing; other bytes are a new version."""
+        ...
+
+    def parsed_many(self, source: Source, items: Sequence[Parsed]) -> None: ...
+
+    def refused_many(self, source: Source, items: Sequence[Refusal]) -> None: ...
+
+    def waiting(self, source: Source, filing_ids: Sequence[str], *, detail: str) -> None:
+        """Count an attempt on filings that are listed but not served yet; they stay `discovered`."""
+        ...
+
+    def published(self, source: Source, filing_ids: Sequence[str]) -> None:
+        """The lake holds the newest version of these filings: parsed becomes published; refused stays refused."""
+        ...
+
+    def unpublished(self, source: Source, day: date) -> list[LedgerRow]:
+        """Rows of the day that are parsed or refused and whose newest version is not confirmed to be in the lake."""
+        ...
 
     def rows(self, source: Source, day: date) -> list[LedgerRow]: ...
 
@@ -76,4 +126,25 @@ class FilingLedger(Protocol):
 
     def counts(self) -> dict[tuple[str, str, str], int]:
         """(source, day, state) -> filings, for the monitor and the sensors."""
+        ...
+
+
+class RateLease(Protocol):
+    """The right to ask a regulator, shared by every process and machine; it lives in the ledger's database."""
+
+    def lease(
+        self, source: Source, now: datetime, *, per_second: float, per_day: int | None = None, day: date | None = None
+    ) -> float | None:
+        """Take the next free slot and return the seconds to wait for it; None where `per_day` of `day` is used up.
+
+        A slot whose taker dies is only lost. `day` is the regulator's own calendar day, and needed with `per_day`.
+        """
+        ...
+
+    def ban(self, source: Source, until: datetime, reason: str) -> None:
+        """Nobody may ask before `until`; an earlier end than the known one changes nothing."""
+        ...
+
+    def banned_until(self, source: Source, now: datetime) -> tuple[datetime, str] | None:
+        """The end and the reason of the ban that holds at `now`, or None."""
         ...
