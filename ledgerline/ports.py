@@ -49,6 +49,10 @@ class Lake(Protocol):
 class ObjectStore(Protocol):
     """Bytes under `s3://bucket/key` URIs. A put is atomic: a reader sees the whole new object or what was there before."""
 
+    def uri(self, *parts: str) -> str:
+        """The URI of a key in the platform's own bucket: `uri("clusters", "state")`."""
+        ...
+
     def put(self, uri: str, body: bytes) -> str:
         """Store and return the sha256 hex digest of the body."""
         ...

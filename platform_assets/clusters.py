@@ -11,7 +11,7 @@ from ledgerline.ports import Lake, ObjectStore
 from platform_assets.days import SINGLE_RUN, derive_days
 from platform_assets.documents import documents
 from platform_assets.owners import NLP
-from platform_assets.partitions import source_day
+from platform_assets.partitions import parse_partition_key, source_day
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,14 +33,18 @@ def clusters(
 
     Incremental: a cluster's id is the id of its first document and never changes. Legal footers do not merge documents.
     """
-    from ledgerline.clusters.assign import cluster_rows, load_state
+    from ledgerline.clusters.rows import cluster_rows, load_state
     from platform_assets.plots import bars, table
 
     uri = object_store.uri("clusters", "near_duplicates.state")
     state = load_state(object_store, uri)
 
     def make(rows: pa.Table, key: str) -> tuple[pa.Table, Mapping[str, Any]]:
-        made = cluster_rows(rows, state)
+        source, day = parse_partition_key(key)
+        parties = lake.read(
+            "filings", columns=["filing_id", "party_ids"], where={"source": source, "day": day.isoformat()}
+        )
+        made = cluster_rows(rows, parties, state)
         # The state first: if the run dies before the lake has the rows, the next one gives the same answers again.
         object_store.put(uri, state.to_bytes())
         sizes = sorted((c["counts"] for c in made["cluster_id"].value_counts().to_pylist()), reverse=True)

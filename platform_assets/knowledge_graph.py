@@ -36,7 +36,7 @@ def knowledge_graph(
     from collections import Counter
 
     from ledgerline.mapping.graph import edges_of
-    from ledgerline.names.facts import facts_from_lake
+    from ledgerline.names.lake import facts_from_lake
     from platform_assets.plots import table
 
     edges = list(edges_of(facts_from_lake(lake)))

@@ -29,17 +29,18 @@ def listings(
     The entity is a company; a ticker is a dated edge. Local runs use the facts in `sample/facts`; with the regulators'
     addresses configured, their own files are merged in.
     """
-    from ledgerline.digests import table_digest
-    from ledgerline.names.tables import TABLES
+    from ledgerline.digests import combined_digest
+    from ledgerline.names.lake import publish_facts
     from platform_assets.plots import table
 
     facts = listings_source.load(context.log.info)
-    digests, rows = {}, {}
-    for name in TABLES:
-        made = getattr(facts, name)
-        digests[name], rows[name] = table_digest(made), made.num_rows
-        lake.replace(name, made, where={})
-    provenance = ListingsProvenance(digest=combined(digests), **rows)
+    provenance = ListingsProvenance(
+        digest=combined_digest(publish_facts(facts, lake)),
+        companies=facts.companies.num_rows,
+        names=facts.names.num_rows,
+        securities=facts.securities.num_rows,
+        successors=facts.successors.num_rows,
+    )
     companies = facts.companies
     return dg.MaterializeResult(
         data_version=dg.DataVersion(provenance.digest),
@@ -54,8 +55,3 @@ def listings(
         },
     )
 
-
-def combined(digests: dict[str, str]) -> str:
-    import hashlib
-
-    return hashlib.sha256("".join(digests[name] for name in sorted(digests)).encode()).hexdigest()

@@ -47,7 +47,12 @@ class DirectoryObjectStore(ConfigurableResource):
     """A folder per bucket below `root`. `durable` syncs each object to disk before it becomes visible."""
 
     root: str
+    bucket: str = "ledgerline"
     durable: bool = True
+
+    def uri(self, *parts: str) -> str:
+        """The URI of a key in the platform's own bucket."""
+        return f"s3://{self.bucket}/{'/'.join(parts)}"
 
     def put(self, uri: str, body: bytes) -> str:
         """Store and return the sha256 hex digest of the body."""
@@ -127,10 +132,15 @@ class DirectoryObjectStore(ConfigurableResource):
 class S3ObjectStore(ConfigurableResource):
     """The same on S3. Credentials come as everywhere in boto3; `endpoint_url` is for S3-compatible servers."""
 
+    bucket: str = "ledgerline"
     endpoint_url: str | None = None
     region: str | None = None
 
     _client: Any = PrivateAttr(default=None)
+
+    def uri(self, *parts: str) -> str:
+        """The URI of a key in the platform's own bucket."""
+        return f"s3://{self.bucket}/{'/'.join(parts)}"
 
     def put(self, uri: str, body: bytes) -> str:
         """Store and return the sha256 hex digest of the body."""

@@ -1,0 +1,100 @@
+"""Between the lake and mapping: rows of `mentions` in, rows of `candidate_sets` out, and back. No rules of mapping here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import pyarrow as pa
+
+from ledgerline.mapping.candidates import candidate_sets
+from ledgerline.mapping.features import NameStats, feature_matrix
+from ledgerline.mapping.ports import CandidateIndex, KnowledgeGraph
+from ledgerline.mapping.records import Candidate, Edge, Mention
+from ledgerline.mapping.tables import CANDIDATE_SETS
+from ledgerline.errors import LedgerlineError
+from ledgerline.ports import ObjectStore
+
+BATCH = 2_000  # mentions; bounds the memory of one batch of retrieval
+
+
+def stats_key(version: str) -> tuple[str, ...]:
+    """Where the counts over all names of an index version lie in the object store."""
+    return ("candidate_index", f"{version}.stats.json")
+
+
+def load_stats(objects: ObjectStore, index: CandidateIndex) -> NameStats:
+    """The counts of the current index version. Raises LedgerlineError where no version is current."""
+    version = index.current()
+    if version is None:
+        raise LedgerlineError("No candidate index is built yet. Materialize `candidate_index` first.")
+    return NameStats.from_json(objects.get(objects.uri(*stats_key(version))).decode())
+
+
+def mentions_of(rows: pa.Table) -> list[Mention]:
+    """The mentions of a MENTIONS table, in its order."""
+    return [
+        Mention(
+            row["mention_id"],
+            row["surface"],
+            row["left"],
+            row["right"],
+            row["language"],
+            date.fromisoformat(row["as_of"]),
+        )
+        for row in rows.select(["mention_id", "surface", "left", "right", "language", "as_of"]).to_pylist()
+    ]
+
+
+def candidate_rows(
+    mentions: pa.Table,
+    *,
+    index: CandidateIndex,
+    graph: KnowledgeGraph,
+    stats: NameStats,
+    versions: tuple[str, str],
+) -> pa.Table:
+    """Rows (schema CANDIDATE_SETS), one per mention and candidate, best first. `versions` are of index and graph."""
+    day = {row["mention_id"]: (row["source"], row["day"]) for row in mentions.select(["mention_id", "source", "day"]).to_pylist()}
+    wanted = mentions_of(mentions)
+    batches = []
+    for start in range(0, len(wanted), BATCH):
+        batch = wanted[start : start + BATCH]
+        rows: list[dict[str, Any]] = []
+        for mention, candidates in zip(batch, candidate_sets(batch, index=index, graph=graph), strict=True):
+            features = feature_matrix(mention, candidates, stats)
+            rows.extend(
+                {
+                    "source": day[mention.mention_id][0],
+                    "day": day[mention.mention_id][1],
+                    "mention_id": mention.mention_id,
+                    "position": position,
+                    "company_id": candidate.company_id,
+                    "best_name": candidate.best_name,
+                    "channels": sorted(candidate.ranks),
+                    "features": features[position],
+                    "path": edges_to_rows(candidate.path),
+                    "index_version": versions[0],
+                    "graph_version": versions[1],
+                }
+                for position, candidate in enumerate(candidates)
+            )
+        batches.append(pa.Table.from_pylist(rows, schema=CANDIDATE_SETS))
+    return pa.concat_tables(batches) if batches else CANDIDATE_SETS.empty_table()
+
+
+def edges_to_rows(path: Sequence[Edge]) -> list[dict[str, str]]:
+    return [
+        {name: getattr(edge, name) for name in ("from_id", "label", "to_id", "valid_from", "valid_to", "source")}
+        for edge in path
+    ]
+
+
+def edges_from_rows(rows: Sequence[dict[str, str]] | None) -> tuple[Edge, ...]:
+    return tuple(Edge(**row) for row in rows or ())
+
+
+def candidate_from_row(row: dict[str, Any]) -> Candidate:
+    """The candidate as ranking and grounding need it: company, best name and path."""
+    return Candidate(row["company_id"], row["best_name"], "", True, {}, {}, edges_from_rows(row["path"]))
