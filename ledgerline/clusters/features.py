@@ -173,8 +173,12 @@ def _largest(level: int) -> np.uint64:
 
 
 def _level_for(values: U64, limit: int) -> int:
-    level = 0
-    distinct = np.unique(values)
+    """The lowest level at which at most `limit` distinct features remain."""
+    # A very long text need not be sorted whole: at this level about 16 times too many remain, unless words repeat a lot.
+    level = max(0, (values.size // (16 * limit)).bit_length() - 1)
+    distinct = np.unique(values[values <= _largest(level)])
+    if level and distinct.size <= limit:
+        level, distinct = 0, np.unique(values)
     while distinct.size > limit and level < MAX_LEVEL:
         level += 1
         distinct = distinct[: int(np.searchsorted(distinct, _largest(level), side="right"))]

@@ -45,7 +45,7 @@ MIN_SHARED = 2  # one shared rare feature is a shared name; two are worth a comp
 CANDIDATES = 8
 # BCubed F1 on development data is within .003 of its best from .37 to .43.
 THRESHOLD = 0.40
-COPY = 0.95  # the same but for white space, a dateline or a word
+COPY = 0.99  # white space, or one word in some hundred; two persons' certifications of one report have .95 to .98
 MIN_TOKENS = 5  # fewer words prove nothing: every such document is its own cluster
 # Other figures: two of five figures must be shared (one more is granted to both, so that a single figure decides nothing).
 # Real edits and corrections share half or more, fillings of one template hardly any; F1 is flat from .3 to .5.
@@ -97,7 +97,6 @@ class Link:
 class _Comparison:
     """What the judgement of one candidate rests on. Weights are squared idf, on the sample that both documents share."""
 
-    document: int
     similarity: float
     shared: NDArray[np.bool_]  # over the new document's features
     figures: tuple[int, int, int]  # shared, of the new document, of the earlier one
@@ -116,6 +115,14 @@ class _Comparison:
     def is_copy(self) -> bool:
         shared, new, old = self.figures
         return self.similarity >= COPY and shared == new == old
+
+
+@dataclass(frozen=True, slots=True)
+class _Nearest:
+    document: int
+    similarity: float
+    relation: Relation
+    shared: NDArray[np.bool_]  # over the new document's features
 
 
 class NearDuplicates:
@@ -154,18 +161,12 @@ class NearDuplicates:
         features = extract(document.text)
         self._index.count(features.ids)
         issuer, form = _fingerprint(document.issuer), _fingerprint(form_family(document.form))
-        nearest: tuple[_Comparison, Relation] | None = None
+        nearest: _Nearest | None = None
         if features.tokens.hashes.size >= MIN_TOKENS:
             weights = self._weights(features.ids, number + 1)
-            candidates = self._candidates(features.ids)
-            comparisons = [self._compare(features, weights, int(candidate), number + 1) for candidate in candidates]
-            for comparison in sorted(comparisons, key=lambda one: (-one.similarity, one.document)):
-                relation = self._judge(comparison, issuer, form)
-                if relation is not None:
-                    nearest = comparison, relation
-                    break
+            nearest = self._nearest(features, weights, issuer, form)
             if nearest is not None:
-                self._shared[number] = _rarest_phrases(features, weights, nearest[0].shared)
+                self._shared[number] = _rarest_phrases(features, weights, nearest.shared)
         self._remember(document.document_id, number, features, issuer, form, nearest)
         return number
 
@@ -180,37 +181,49 @@ class NearDuplicates:
         idf = np.log((documents + 1) / np.maximum(self._index.frequencies(ids), 1))
         return np.square(np.maximum(idf, 0.0))
 
-    def _compare(self, features: Features, weights: NDArray[np.float64], candidate: int, documents: int) -> _Comparison:
-        old = self._features_of(candidate)
-        lowest = np.uint32(max(features.level, int(self._levels.values[candidate])) << LEVEL_SHIFT)
-        old = old[np.searchsorted(old, lowest) :]
-        begin = int(np.searchsorted(features.ids, lowest))
-        ids, weights = features.ids[begin:], weights[begin:]
-        shared = _contained(ids, old)
-        figures = (ids & FIGURE_BIT) != 0
-        shared_weight = float(weights[shared].sum())
-        new_weight, old_weight = float(weights.sum()), float(self._weights(old, documents).sum())
-        whole = np.zeros(features.ids.size, dtype=bool)
-        whole[begin:] = shared
-        return _Comparison(
-            document=candidate,
-            similarity=shared_weight / float(np.sqrt(new_weight * old_weight)) if shared_weight else 0.0,
-            shared=whole,
-            figures=(int((shared & figures).sum()), int(figures.sum()), int(((old & FIGURE_BIT) != 0).sum())),
-            covered=shared_weight / min(new_weight, old_weight) if shared_weight else 0.0,
-            stretch=_longest_stretch(features.first[begin:], features.grams[begin:], weights, shared),
-        )
+    def _nearest(
+        self, features: Features, weights: NDArray[np.float64], issuer: int, form: int
+    ) -> _Nearest | None:
+        candidates = self._candidates(features.ids)
+        if not candidates.size:
+            return None
+        lowest = np.maximum(self._levels.values[candidates], features.level).astype(np.uint32) << LEVEL_SHIFT
+        similarities = self._cosines(features, weights, candidates, lowest)
+        for place in np.lexsort((candidates, -similarities)):
+            if similarities[place] < THRESHOLD:
+                break
+            old = self._features_of(int(candidates[place]))
+            comparison = _compare(features, weights, old, lowest[place], float(similarities[place]))
+            relation = self._judge(comparison, int(candidates[place]), issuer, form)
+            if relation is not None:
+                return _Nearest(int(candidates[place]), comparison.similarity, relation, comparison.shared)
+        return None
 
-    def _judge(self, comparison: _Comparison, issuer: int, form: int) -> Relation | None:
+    def _cosines(
+        self, features: Features, weights: NDArray[np.float64], candidates: NDArray[np.int32], lowest: U32
+    ) -> NDArray[np.float64]:
+        """The cosine to every candidate, on the features from `lowest` up: the sample that both documents keep."""
+        parts = [self._features_of(int(candidate)) for candidate in candidates]
+        ids = np.concatenate(parts)
+        owner = np.repeat(np.arange(candidates.size), [part.size for part in parts])
+        old_weights = np.where(ids >= lowest[owner], self._weights(ids, len(self) + 1), 0.0)
+        shared = np.bincount(owner, old_weights * _contained(ids, features.ids), minlength=candidates.size)
+        old = np.bincount(owner, old_weights, minlength=candidates.size)
+        from_here_up = np.append(np.cumsum(weights[::-1])[::-1], 0.0)
+        new = from_here_up[np.searchsorted(features.ids, lowest)]
+        whole = np.sqrt(new * old)
+        return np.divide(shared, whole, out=np.zeros_like(whole), where=whole > 0)
+
+    def _judge(self, comparison: _Comparison, candidate: int, issuer: int, form: int) -> Relation | None:
         """The relation to a candidate, or None where it is not the same text. Unknown issuers and forms say nothing."""
-        if comparison.similarity < THRESHOLD or comparison.one_shared_block():
+        if comparison.one_shared_block():
             return None
         if comparison.is_copy():
             return "copy"
-        old_issuer = int(self._issuers.values[comparison.document])
+        old_issuer = int(self._issuers.values[candidate])
         if issuer and old_issuer and issuer != old_issuer:
             return None  # what two companies file is the same text only if it is a copy: else it is their lawyers' template
-        if issuer and issuer == old_issuer and form and form == int(self._forms.values[comparison.document]):
+        if issuer and issuer == old_issuer and form and form == int(self._forms.values[candidate]):
             return "revision"
         return None if comparison.other_figures() else "near_duplicate"
 
@@ -221,9 +234,9 @@ class NearDuplicates:
         features: Features,
         issuer: int,
         form: int,
-        nearest: tuple[_Comparison, Relation] | None,
+        nearest: _Nearest | None,
     ) -> None:
-        linked = _FOUNDER if nearest is None else nearest[0].document
+        linked = _FOUNDER if nearest is None else nearest.document
         self._numbers[document_id] = number
         self._ids.append(document_id)
         self._features.extend(features.ids)
@@ -233,8 +246,8 @@ class NearDuplicates:
         self._forms.extend(np.array([form], dtype=np.uint64))
         self._founders.extend(np.array([number if nearest is None else self._founders.values[linked]], dtype=np.int32))
         self._linked.extend(np.array([linked], dtype=np.int32))
-        self._similarities.extend(np.array([0.0 if nearest is None else nearest[0].similarity]))
-        self._relations.extend(np.array([0 if nearest is None else _RELATIONS.index(nearest[1])], dtype=np.int8))
+        self._similarities.extend(np.array([0.0 if nearest is None else nearest.similarity]))
+        self._relations.extend(np.array([0 if nearest is None else _RELATIONS.index(nearest.relation)], dtype=np.int8))
         posted = _posted(features.ids)
         self._index.post(posted, np.full(posted.size, number, dtype=np.int32))
 
@@ -382,6 +395,28 @@ def _contained(ids: U32, others: U32) -> NDArray[np.bool_]:
         return np.zeros(ids.size, dtype=bool)
     places = np.minimum(np.searchsorted(others, ids), others.size - 1)
     return others[places] == ids
+
+
+def _compare(
+    features: Features, weights: NDArray[np.float64], old: U32, lowest: np.uint32, similarity: float
+) -> _Comparison:
+    """What speaks for and against a candidate with the features `old`, on the features from `lowest` up."""
+    old = old[np.searchsorted(old, lowest) :]
+    begin = int(np.searchsorted(features.ids, lowest))
+    ids, weights = features.ids[begin:], weights[begin:]
+    shared = _contained(ids, old)
+    figures = (ids & FIGURE_BIT) != 0
+    whole = np.zeros(features.ids.size, dtype=bool)
+    whole[begin:] = shared
+    # similarity = shared / sqrt(new * old), hence the covered share of the old document without its weights
+    of_new = float(weights[shared].sum() / weights.sum())
+    return _Comparison(
+        similarity=similarity,
+        shared=whole,
+        figures=(int((shared & figures).sum()), int(figures.sum()), int(((old & FIGURE_BIT) != 0).sum())),
+        covered=max(of_new, similarity * similarity / of_new),
+        stretch=_longest_stretch(features.first[begin:], features.grams[begin:], weights, shared),
+    )
 
 
 def _longest_stretch(
