@@ -1,0 +1,65 @@
+"""The composition root: everything that exists, put together. Imported by nobody but the command line and tests.
+
+`build_defs` returns fresh definitions for an environment; `resource_overrides` replaces resources by name, for tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def build_defs(
+    environment: str | None = None, *, resource_overrides: Mapping[str, Any] | None = None, projects: Path | None = None
+) -> dg.Definitions:
+    """Definitions of the platform and of each folder in `projects` (default: model_projects/).
+
+    Raises ConfigurationError for an unknown environment or a config.yaml that is wrong, before anything runs.
+    """
+    from jobs.releases import release_jobs
+    from jobs.schedules import daily_listings, onboarding_schedule
+    from jobs.selections import selection_jobs
+    from platform_assets import candidates, clusters, documents, filings, listings, mentions, monitoring, ticker_mappings
+    from platform_assets.checks import filings as filings_checks
+    from platform_assets.checks import ticker_mappings as ticker_mapping_checks
+    from platform_assets.components.model_project import load_project_definitions
+    from platform_assets.knowledge_graph import knowledge_graph
+    from resources import build_resources
+    from sensors.automation import automation
+    from sensors.days import archive_days, map_new_filings, new_filings
+    from sensors.releases import approved_models
+
+    resources = {**build_resources(environment), **(resource_overrides or {})}
+    names, project_defs = load_project_definitions(projects or ROOT / "model_projects")
+    platform = dg.Definitions(
+        assets=[
+            listings.listings,
+            filings.filings,
+            documents.documents,
+            clusters.clusters,
+            mentions.mentions,
+            knowledge_graph,
+            candidates.candidate_index,
+            candidates.labelled_candidates,
+            candidates.candidate_sets,
+            ticker_mappings.ticker_mappings,
+            monitoring.mapping_quality,
+        ],
+        asset_checks=[filings_checks.no_filing_waits, ticker_mapping_checks.every_ticker_is_grounded],
+        jobs=[*selection_jobs(names), *release_jobs],
+        schedules=[onboarding_schedule("edgar"), onboarding_schedule("dart"), daily_listings, map_new_filings],
+        sensors=[automation, new_filings, archive_days, approved_models(names)],
+        resources=resources,
+    )
+    return dg.Definitions.merge(platform, *project_defs)
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What Dagster loads: the environment that LEDGERLINE_ENV names."""
+    return build_defs()
