@@ -493,7 +493,7 @@ def _tables() -> SimpleNamespace:
     metadata = MetaData()
 
     def filing_key() -> tuple[Any, Any]:
-        return Column("source", String(16), primary_key=True), Column("filing_id", String(64), primary_key=True)
+        return Column("source", String(16), primary_key=True), Column("filing_id", String(255), primary_key=True)
 
     filings = Table(
         "filings",

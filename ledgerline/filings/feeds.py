@@ -133,7 +133,7 @@ class HeaderFacts:
 
 
 def parse_header_facts(head: bytes) -> HeaderFacts:
-    """Read the start of a full submission in any container (plain, PEM-wrapped, IMS, dissemination with bare CR)."""
+    """Read the start of a full submission in any container: plain, PEM-wrapped, IMS, dissemination with bare CR."""
     end = HEADER_END.search(head)
     text = head[: end.start() if end else len(head)].decode("latin-1")
     facts: dict[str, str] = {}

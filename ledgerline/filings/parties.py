@@ -9,7 +9,7 @@ from ledgerline.filings.records import FilingRef, Party
 
 
 def unite_parties(known: tuple[Party, ...], given: tuple[Party, ...]) -> tuple[Party, ...]:
-    """Both sets, each (id, role) once, in order of arrival. An index row has no role: it yields to a row that has one."""
+    """Both sets, each (id, role) once, in order of arrival. An index row has no role and yields to one that has."""
     united = {(party.id, party.role): party for party in reversed((*known, *given))}
     with_role = {party_id for party_id, role in united if role}
     order = dict.fromkeys((party.id, party.role) for party in (*known, *given))

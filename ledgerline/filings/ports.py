@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal, Protocol
 
+from ledgerline.errors import LedgerlineError
 from ledgerline.filings.records import FetchedFiling, FilingRef, Party, Source
 
 State = Literal["discovered", "fetched", "parsed", "published", "refused"]
@@ -69,7 +70,10 @@ class Regulator(Protocol):
         ...
 
     def discover(self, day: date) -> list[FilingRef]:
-        """Every filing of the day, one per accession with all its parties. A failed read raises; it is never empty."""
+        """Every filing of the day, one per accession with all its parties. A failed read raises; it is never empty.
+
+        Filings of other days that the same pages list may be among them: they are remembered under their own day.
+        """
         ...
 
     def fetch(self, ref: FilingRef) -> FetchedFiling:
@@ -79,6 +83,28 @@ class Regulator(Protocol):
 
 class NotYetThere(Exception):
     """Listed, but not served yet (EDGAR AccessDenied/404, DART 014): it stays `discovered` and is tried again."""
+
+
+class RegulatorUnavailable(LedgerlineError):
+    """A read that failed and says nothing about what exists. `retry_at` is set where nobody may ask before it (a ban)."""
+
+    def __init__(self, message: str, *, retry_at: datetime | None = None) -> None:
+        super().__init__(message)
+        self.retry_at = retry_at
+
+
+class Regulators(Protocol):
+    """The regulators that are configured, by source."""
+
+    def sources(self) -> list[Source]: ...
+
+    def live_sources(self) -> list[Source]:
+        """Those of `sources()` that are read over HTTP; the others are archives."""
+        ...
+
+    def of(self, source: Source) -> Regulator:
+        """Raises ConfigurationError, before any request, where a setting of this source is missing or wrong."""
+        ...
 
 
 class FilingLedger(Protocol):
