@@ -1,0 +1,245 @@
+"""Brings endpoints to the release that was asked for, switches their routes, and brings them back after a restart.
+
+All methods with a leading underscore run on the event loop; `begin` and `delete` may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import random
+import tempfile
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from local_sagemaker import contract
+from local_sagemaker.endpoints.artifacts import Artifacts
+from local_sagemaker.endpoints.worker import Fleet, Launch, StartError, Worker
+from local_sagemaker.environments import clean_environment
+from local_sagemaker.errors import JobError
+
+if TYPE_CHECKING:
+    from local_sagemaker.platform import Platform
+
+_log = logging.getLogger(__name__)
+KIND = "endpoint"
+_SERVE = Path(__file__).parent.parent / "inside" / "serve.py"
+_SOCKET_PATH_LIMIT = 90  # bytes; a unix socket's path may have 104 at most on macOS, 108 on Linux
+_REASON_LIMIT = 1024
+
+
+class Route:
+    """The variants that answer for an endpoint now. A switch replaces the whole route at once."""
+
+    def __init__(self, fleets: list[Fleet]) -> None:
+        self.fleets = fleets
+        self._by_name = {fleet.name: fleet for fleet in fleets}
+        self._weights = list(itertools.accumulate(fleet.weight for fleet in fleets))
+
+    def choose(self, target_variant: str | None = None) -> Fleet | None:
+        """A variant by its weight, or the one that the request names (None if there is none of this name)."""
+        if target_variant is not None:
+            return self._by_name.get(target_variant)
+        if len(self.fleets) == 1:
+            return self.fleets[0]
+        return random.choices(self.fleets, cum_weights=self._weights)[0]  # noqa: S311 - traffic, not secrets
+
+
+class Supervisor:
+    """Every endpoint of the server. `routes` is read by the data path and written only on the event loop."""
+
+    def __init__(self, platform: Platform, loop: asyncio.AbstractEventLoop) -> None:
+        self._platform = platform
+        self._loop = loop
+        self._artifacts = Artifacts(platform.home.artifacts, platform.objects)
+        self._sockets = _socket_folder(platform.home.path)
+        self._numbers = itertools.count(1)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.routes: dict[str, Route] = {}
+
+    def begin(self, name: str) -> None:
+        """Bring the endpoint to its pending release."""
+        self._loop.call_soon_threadsafe(lambda: self._spawn(self._deploy(name)))
+
+    def delete(self, name: str) -> None:
+        """Take the endpoint out of service; its row goes at once, its requests in flight are answered."""
+        asyncio.run_coroutine_threadsafe(self._delete(name), self._loop).result(timeout=10)
+
+    async def recover(self) -> None:
+        """After a start: serve every endpoint's last good release; what was in flight ends in the old one."""
+        served: list[str] = []
+        for name, body in self._platform.store.all(KIND):
+            status = _settle(self._platform, name, body["EndpointStatus"])
+            release = body.get("_release")
+            if status != "InService" or release is None:
+                continue
+            served += [variant["digest"] for variant in release["variants"]]
+            try:
+                fleets = [self._fleet(name, variant) for variant in release["variants"]]
+            except JobError as error:
+                self._record(name, "Failed", str(error))
+                continue
+            self.routes[name] = Route(fleets)
+            for fleet in fleets:
+                fleet.start_until_ready()
+        await self._loop.run_in_executor(None, self._artifacts.keep_only, served)
+
+    async def close(self) -> None:
+        """Drain every endpoint, all at once."""
+        await asyncio.gather(*(fleet.drain() for route in self.routes.values() for fleet in route.fleets))
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _deploy(self, name: str) -> None:
+        """Start the pending release beside the live one; switch the route only when all of it is healthy."""
+        body = self._platform.store.get(KIND, name)
+        if body is None:
+            return
+        release = body["_pending"]
+        fleets: list[Fleet] = []
+        try:
+            for variant in release["variants"]:
+                try:
+                    artifact = await self._loop.run_in_executor(None, self._artifacts.fetch, variant["model_data_url"])
+                    variant["digest"] = artifact.digest
+                    fleets.append(self._fleet(name, variant))
+                    await fleets[-1].start()
+                except (StartError, JobError) as error:
+                    raise StartError(_not_healthy(variant["name"], error)) from error
+        except StartError as error:
+            await self._abandon(name, fleets, str(error))
+            return
+        except Exception:
+            _log.exception("endpoint %s", name)
+            await self._abandon(
+                name, fleets, "InternalServerError: the server could not deploy the release; see server.log."
+            )
+            return
+        old = self.routes.get(name)
+        self.routes[name] = Route(fleets)
+        with self._platform.store.edit(KIND, name) as current:
+            if current is not None:
+                current.update(EndpointStatus="InService", EndpointConfigName=release["config"], _release=release)
+                current["LastModifiedTime"] = self._platform.now()
+                current.pop("_pending", None)
+                current.pop("FailureReason", None)
+        if old is not None:
+            await asyncio.gather(*(fleet.drain() for fleet in old.fleets))
+
+    async def _abandon(self, name: str, fleets: list[Fleet], reason: str) -> None:
+        """Stop what was started; the endpoint keeps its old release, or has failed if it never had one."""
+        status = "InService" if name in self.routes else "Failed"
+        self._record(name, status, reason)
+        await asyncio.gather(*(fleet.drain() for fleet in fleets))
+
+    async def _delete(self, name: str) -> None:
+        route = self.routes.pop(name, None)
+        self._platform.store.delete(KIND, name)
+        for fleet in route.fleets if route is not None else []:
+            self._spawn(fleet.drain())
+
+    def _record(self, name: str, status: str, reason: str) -> None:
+        with self._platform.store.edit(KIND, name) as body:
+            if body is not None:
+                body["EndpointStatus"] = status
+                body["FailureReason"] = reason[:_REASON_LIMIT]
+                body["LastModifiedTime"] = self._platform.now()
+                body.pop("_pending", None)
+
+    def _fleet(self, endpoint: str, variant: dict[str, Any]) -> Fleet:
+        """A fleet, not started yet, for a variant whose artifact is unpacked. Raises JobError."""
+        return Fleet(variant["name"], variant["weight"], variant["digest"], self._starter(endpoint, variant))
+
+    def _starter(self, endpoint: str, variant: dict[str, Any]) -> Callable[[Callable[[int], None]], Awaitable[Worker]]:
+        async def start(on_exit: Callable[[int], None]) -> Worker:
+            number = next(self._numbers)
+            stream = self._platform.logs.open(
+                f"/aws/sagemaker/Endpoints/{endpoint}", f"{variant['name']}/i-{number:017x}"
+            )
+            try:
+                launch = await self._loop.run_in_executor(None, self._launch, variant, stream.write)
+            except JobError as error:
+                raise StartError(str(error)) from error
+            return await Worker.start(launch, self._sockets / f"{number}.sock", stream, on_exit)
+
+        return start
+
+    def _launch(self, variant: dict[str, Any], on_line: Callable[[str], None]) -> Launch:
+        """The command and environment of a worker; the artifact is verified again, whoever starts it."""
+        artifact = self._artifacts.open(variant["digest"])
+        environment = contract.relocated(artifact.base, variant["environment"])
+        code = self._code_folder(environment, artifact.model)
+        python = self._platform.environments.python(code, on_line, extra=[_granian()])
+        program = environment.get("SAGEMAKER_PROGRAM", "inference.py")
+        environment = environment | {
+            "SAGEMAKER_BASE_DIR": str(artifact.base),
+            "SAGEMAKER_SUBMIT_DIRECTORY": str(code),
+            "SAGEMAKER_PROGRAM": program,
+            "SM_MODEL_DIR": str(artifact.model),
+            "AWS_REGION": self._platform.region,
+            "AWS_DEFAULT_REGION": self._platform.region,
+        }
+        env = clean_environment(self._platform.home.container_home, environment)
+        command = [python, str(_SERVE), str(artifact.model), str(code), program]
+        return Launch(command, env, artifact.base, variant["startup_seconds"])
+
+    def _code_folder(self, environment: dict[str, str], model: Path) -> Path:
+        """model/code, unless SAGEMAKER_SUBMIT_DIRECTORY names an archive of its own."""
+        submitted = environment.get("SAGEMAKER_SUBMIT_DIRECTORY", "")
+        if submitted.startswith("s3://"):
+            return self._artifacts.fetch(submitted).model
+        return model / "code"
+
+
+def _settle(platform: Platform, name: str, status: str) -> str:
+    """The status of an endpoint after the server was killed or stopped in the midst of something; returns it."""
+    if status in ("InService", "Failed"):
+        return status
+    if status == "Deleting":
+        platform.store.delete(KIND, name)
+        return status
+    with platform.store.edit(KIND, name) as body:
+        if body is None:
+            return status
+        body.pop("_pending", None)
+        body["LastModifiedTime"] = platform.now()
+        if status == "Updating":
+            body["EndpointStatus"] = "InService"
+            body["FailureReason"] = (
+                "InternalServerError: the server stopped during the update; the previous release is kept."
+            )
+        else:
+            body["EndpointStatus"] = "Failed"
+            body["FailureReason"] = (
+                "InternalServerError: the server stopped while the endpoint was created; create it again."
+            )
+        return str(body["EndpointStatus"])
+
+
+def _not_healthy(variant: str, error: Exception) -> str:
+    if isinstance(error, JobError):
+        return f"The model of production variant {variant} cannot be loaded: {error}"
+    return f"The primary container for production variant {variant} did not pass the ping health check: {error}"
+
+
+def _granian() -> str:
+    import importlib.metadata
+
+    return f"granian=={importlib.metadata.version('granian')}"
+
+
+def _socket_folder(home: Path) -> Path:
+    """A folder for the workers' sockets that only this user may enter, with a path short enough for a socket."""
+    folder = home / "run"
+    if len(str(folder)) > _SOCKET_PATH_LIMIT:
+        return Path(tempfile.mkdtemp(prefix="sagemaker-"))
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for left in folder.glob("*.sock"):
+        left.unlink()
+    return folder

@@ -1,0 +1,183 @@
+"""Serves one model version: `serve.py MODEL_DIR CODE_DIR PROGRAM SOCKET`. One granian server in this one process.
+
+The handlers of the SageMaker inference toolkit: model_fn, input_fn, predict_fn, output_fn or transform_fn, pre_model_fn and
+model_warmup_fn, each with or without a trailing context. The socket is opened only after the model is loaded and warmed,
+so /ping answers when, and only when, /invocations can. Differences from the toolkit, meant: a ValueError of input_fn is the
+client's mistake (400 with its message), any other error is 500 without a traceback (which goes to the log).
+"""
+
+import asyncio
+import importlib.util
+import inspect
+import json
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+TEXT_TYPES = ("application/json", "text/csv", "application/jsonlines")
+
+
+class Context:
+    """What handlers with a trailing `context` get: the model's folder and the request's content type."""
+
+    def __init__(self, model_dir):
+        self.system_properties = {"model_dir": model_dir, "gpu_id": None}
+        self.headers = {}
+
+    def get_request_header(self, idx, name):
+        return self.headers.get(name.lower())
+
+
+class BadRequest(Exception):
+    """The request is not what input_fn takes."""
+
+
+def default_input_fn(body, content_type):
+    if content_type.split(";")[0].strip() != "application/json":
+        raise ValueError(f"Content-Type {content_type!r} is not supported; send application/json.")
+    return json.loads(body)
+
+
+def default_output_fn(prediction, accept):
+    return json.dumps(prediction), "application/json"
+
+
+def load_program(code_dir, program):
+    """Import the project's inference program from its folder, as a script beside its own modules."""
+    path = Path(code_dir) / program
+    if not path.is_file():
+        sys.exit(
+            f"no {program} in the model's code/ folder; let train.py copy it to SM_MODEL_DIR/code/, or set SAGEMAKER_PROGRAM"
+        )
+    sys.path[0] = str(path.parent)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def handler(module, name, arguments, context, default=None):
+    """A handler of the program, or the default, as a function of exactly `arguments` arguments; None where absent."""
+    function = getattr(module, name, default)
+    if function is None:
+        return None
+    if len(inspect.signature(function).parameters) > arguments:
+        return lambda *values: function(*values, context)
+    return function
+
+
+def build_transform(module, context):
+    """One function (body bytes, content type, accept) -> (bytes, content type) from the program's handlers."""
+    if getattr(module, "model_fn", None) is None:
+        sys.exit("the inference program has no model_fn(model_dir); add it")
+    model_dir = context.system_properties["model_dir"]
+    before = handler(module, "pre_model_fn", 1, context)
+    if before is not None:
+        before(model_dir)
+    model = handler(module, "model_fn", 1, context)(model_dir)
+    warm_up = handler(module, "model_warmup_fn", 2, context)
+    if warm_up is not None:
+        warm_up(model_dir, model)
+    whole = handler(module, "transform_fn", 4, context)
+    parts = [name for name in ("input_fn", "predict_fn", "output_fn") if hasattr(module, name)]
+    if whole is not None and parts:
+        sys.exit(f"the inference program has transform_fn and {', '.join(parts)}; use one or the other")
+    if whole is not None:
+        return lambda body, content_type, accept: encoded(whole(model, body, content_type, accept), accept)
+    read = handler(module, "input_fn", 2, context, default_input_fn)
+    predict = handler(module, "predict_fn", 2, context)
+    write = handler(module, "output_fn", 2, context, default_output_fn)
+    if predict is None:
+        sys.exit("the inference program has neither predict_fn(data, model) nor transform_fn; add one")
+
+    def transform(body, content_type, accept):
+        try:
+            data = read(body, content_type)
+        except ValueError as error:
+            raise BadRequest(str(error)) from error
+        return encoded(write(predict(data, model), accept), accept)
+
+    return transform
+
+
+def encoded(result, accept):
+    """The handlers' result as bytes and content type; they may return a body, or (body, content type)."""
+    body, content_type = result if isinstance(result, tuple) else (result, accept)
+    if isinstance(body, str):
+        body = body.encode()
+    return bytes(body), content_type
+
+
+class App:
+    """RSGI application: GET /ping and POST /invocations."""
+
+    def __init__(self, transform, context):
+        self._transform = transform
+        self._context = context
+        self._default_accept = os.environ.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", "application/json")
+
+    async def __rsgi__(self, scope, protocol):
+        if scope.path == "/invocations" and scope.method == "POST":
+            status, content_type, answer = self.invoke(scope.headers, await protocol())
+        elif scope.path == "/ping" and scope.method == "GET":
+            status, content_type, answer = 200, "application/json", b"{}"
+        else:
+            status, content_type, answer = (
+                404,
+                "application/json",
+                b'{"error": "only GET /ping and POST /invocations are served"}',
+            )
+        protocol.response_bytes(status, [("content-type", content_type)], answer)
+
+    def invoke(self, headers, body):
+        """Status, content type and body of the answer."""
+        content_type = headers.get("content-type") or "application/octet-stream"
+        accept = headers.get("accept")
+        if not accept or accept == "*/*":
+            accept = self._default_accept
+        self._context.headers = headers
+        try:
+            if content_type.split(";")[0].strip() in TEXT_TYPES:
+                body = decoded(body)
+            answer, answer_type = self._transform(body, content_type, accept)
+        except BadRequest as error:
+            return 400, "application/json", json.dumps({"error": str(error)}).encode()
+        except Exception as error:
+            traceback.print_exc()
+            sys.stderr.flush()
+            told = {"error": f"the model failed on this request ({type(error).__name__}); see the endpoint's log"}
+            return 500, "application/json", json.dumps(told).encode()
+        return 200, answer_type, answer
+
+
+def decoded(body):
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"the body is not UTF-8: {error}") from error
+
+
+async def serve(app, socket_path):
+    """Listen until SIGTERM, then let the requests in flight finish."""
+    from granian.constants import HTTPModes, Interfaces
+    from granian.server.embed import Server
+
+    server = Server(
+        app, uds=Path(socket_path), interface=Interfaces.RSGI, http=HTTPModes.http1, websockets=False, log_enabled=False
+    )
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.stop)
+    await server.serve()
+
+
+def main():
+    model_dir, code_dir, program, socket_path = sys.argv[1:]
+    context = Context(model_dir)
+    transform = build_transform(load_program(code_dir, program), context)
+    asyncio.run(serve(App(transform, context), socket_path))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""Endpoints: create, describe, list, update, delete. Workers, routes and the update itself are in local_sagemaker/endpoints/."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from local_sagemaker.endpoints.supervisor import KIND
+from local_sagemaker.errors import validation
+from local_sagemaker.operations import common, endpoint_configs, models
+from local_sagemaker.platform import Platform
+
+
+def create_endpoint(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
+    name = request["EndpointName"]
+    arn = platform.arn(f"endpoint/{name}")
+    release = _release(platform, request)
+    now = platform.now()
+    body = {
+        "EndpointName": name,
+        "EndpointArn": arn,
+        "EndpointConfigName": request["EndpointConfigName"],
+        "EndpointStatus": "Creating",
+        "CreationTime": now,
+        "LastModifiedTime": now,
+        "_pending": release,
+    }
+    duplicate = validation(f'Cannot create already existing endpoint "{arn}".')
+    common.create(platform, KIND, name, body, duplicate, request)
+    platform.endpoints.begin(name)
+    return {"EndpointArn": arn}
+
+
+def update_endpoint(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
+    name = request["EndpointName"]
+    release = _release(platform, request)
+    with platform.store.edit(KIND, name) as body:
+        if body is None:
+            raise validation(_missing(platform, name))
+        if body["EndpointStatus"] != "InService":
+            raise validation(
+                f'Cannot update endpoint "{body["EndpointArn"]}" while it is in state "{body["EndpointStatus"]}"; wait for InService.'
+            )
+        body["EndpointStatus"] = "Updating"
+        body["LastModifiedTime"] = platform.now()
+        body["_pending"] = release
+        body.pop("FailureReason", None)
+    platform.endpoints.begin(name)
+    return {"EndpointArn": platform.arn(f"endpoint/{name}")}
+
+
+def _release(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
+    """Everything that is needed to serve a configuration, so that a restart does not depend on models deleted since."""
+    config = endpoint_configs.get(platform, request["EndpointConfigName"])
+    _check_deployment(request.get("DeploymentConfig", {}))
+    variants = []
+    for variant in config["ProductionVariants"]:
+        model = common.get(platform, models.KIND, variant["ModelName"], models.missing(platform, variant["ModelName"]))
+        container = models.container(platform, model)
+        variants.append(
+            {
+                "name": variant["VariantName"],
+                "weight": variant["InitialVariantWeight"],
+                "instances": variant.get("InitialInstanceCount", 1),
+                "startup_seconds": variant.get("ContainerStartupHealthCheckTimeoutInSeconds", 480),
+                "model_data_url": container.model_data_url,
+                "image": container.image,
+                "environment": container.environment,
+            }
+        )
+    return {"config": request["EndpointConfigName"], "variants": variants}
+
+
+def _check_deployment(deployment: dict[str, Any]) -> None:
+    traffic = (
+        deployment.get("BlueGreenUpdatePolicy", {}).get("TrafficRoutingConfiguration", {}).get("Type", "ALL_AT_ONCE")
+    )
+    if (
+        "RollingUpdatePolicy" in deployment
+        or traffic != "ALL_AT_ONCE"
+        or deployment.get("AutoRollbackConfiguration", {}).get("Alarms")
+    ):
+        raise common.unsupported(
+            "canary, linear and rolling updates and alarms", "use BlueGreenUpdatePolicy with ALL_AT_ONCE."
+        )
+
+
+def describe_endpoint(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
+    name = request["EndpointName"]
+    body = common.get(platform, KIND, name, _missing(platform, name))
+    release = body.get("_release")
+    if release is None:
+        return body
+    total = sum(variant["weight"] for variant in release["variants"])
+    variants = [
+        {
+            "VariantName": variant["name"],
+            "DeployedImages": [{"SpecifiedImage": variant["image"], "ResolvedImage": variant["image"]}]
+            if variant["image"]
+            else [],
+            "CurrentWeight": variant["weight"],
+            "DesiredWeight": variant["weight"],
+            "CurrentInstanceCount": variant["instances"],
+            "DesiredInstanceCount": variant["instances"],
+        }
+        for variant in release["variants"]
+        if total
+    ]
+    return {**body, "ProductionVariants": variants}
+
+
+def list_endpoints(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
+    bodies = (body for _, body in platform.store.all(KIND))
+    rows, token = common.page(
+        bodies, request, name="EndpointName", sort_by={"Status": "EndpointStatus"}, status="EndpointStatus"
+    )
+    members = ("EndpointName", "EndpointArn", "CreationTime", "LastModifiedTime", "EndpointStatus")
+    return {"Endpoints": [common.pick(body, *members) for body in rows], **token}
+
+
+def delete_endpoint(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
+    name = request["EndpointName"]
+    with platform.store.edit(KIND, name) as body:
+        if body is None:
+            raise validation(_missing(platform, name))
+        if body["EndpointStatus"] in ("Creating", "Updating"):
+            raise validation(
+                f'Cannot delete endpoint "{body["EndpointArn"]}" while it is in state "{body["EndpointStatus"]}"; wait for InService.'
+            )
+        body["EndpointStatus"] = "Deleting"
+    platform.endpoints.delete(name)
+    platform.store.remove_tags(platform.arn(f"endpoint/{name}"))
+    return {}
+
+
+def _missing(platform: Platform, name: str) -> str:
+    return f'Could not find endpoint "{platform.arn(f"endpoint/{name}")}".'
+
+
+OPERATIONS = {
+    "CreateEndpoint": create_endpoint,
+    "DescribeEndpoint": describe_endpoint,
+    "ListEndpoints": list_endpoints,
+    "UpdateEndpoint": update_endpoint,
+    "DeleteEndpoint": delete_endpoint,
+}
