@@ -1,7 +1,7 @@
-"""Well-known facts that the collected files miss, written by hand from general knowledge; source "ledgerline" in the facts.
+"""Well-known facts that the collected files miss, written by hand; source "ledgerline" in the facts.
 
 Only what can be stated with confidence: holding reorganisations with their day, tickers that changed hands between two
-snapshots, everyday names. Companies are given with a word of their name, so that a wrong number is noticed by the build.
+snapshots, everyday names. Each company comes with a word of its name, so that the build notices a wrong number.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ US_NAMES: list[tuple[int, str, str, list[str], str | None, str | None]] = [
     (1001039, "Disney", "alias", ["Disney", "Walt Disney"], None, "2019-03-19"),
     (34088, "EXXON", "alias", ["Exxon", "ExxonMobil"], None, None),
     (104169, "Walmart", "alias", ["Wal-Mart"], None, None),
-    (60667, "LOWES", "alias", ["Lowe's"], None, None),
+    (60667, "Lowe", "alias", ["Lowe's"], None, None),
     (354950, "HOME DEPOT", "alias", ["Home Depot"], None, None),
     (12927, "BOEING", "alias", ["Boeing"], None, None),
     (936468, "LOCKHEED", "alias", ["Lockheed"], None, None),

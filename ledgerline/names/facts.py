@@ -1,10 +1,10 @@
 """Facts about companies as four Arrow tables, and how they are kept in a folder.
 
-Here: the record, its check against the schemas, reading and writing a folder. How regulators' own files become facts is in
-`ledgerline.names.listings`; how the bundled facts were made is in `sample.build_facts`.
+Here: the record, its check against the schemas, reading and writing a folder. How regulators' own files become facts is
+in `ledgerline.names.listings`; how the bundled facts were made is in `sample.build_facts`.
 
-How dates are read: an edge holds on the days valid_from <= day <= valid_to, both ends included; null is open. Rows of one
-company in `securities` come with the preferred ticker first.
+How dates are read: an edge holds on the days valid_from <= day <= valid_to, both ends included; null is open. Rows of
+one company in `securities` come with the preferred ticker first.
 """
 
 from __future__ import annotations
@@ -103,7 +103,8 @@ def check_facts(facts: Facts, where: str) -> Facts:
         for one in getattr(facts, name)[column].unique().to_pylist():
             if one not in known:
                 raise LedgerlineError(
-                    f"{name}.{column} of {where} names {one}, which is not in companies; add the company or drop the row."
+                    f"{name}.{column} of {where} names {one}, which is not in companies; "
+                    "add the company or drop the row."
                 )
     return facts
 
@@ -113,8 +114,9 @@ def _in_schema(table: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
     extra = [name for name in table.column_names if name not in schema.names]
     if missing or extra:
         raise LedgerlineError(
-            f"Facts file {path} does not have the columns of ledgerline.names.tables (missing: {', '.join(missing) or '-'}; "
-            f"unknown: {', '.join(extra) or '-'}); rebuild it with `python -m sample.build_facts --ticker-data DIR`."
+            f"Facts file {path} does not have the columns of ledgerline.names.tables "
+            f"(missing: {', '.join(missing) or '-'}; unknown: {', '.join(extra) or '-'}); "
+            "rebuild it with `python -m sample.build_facts --ticker-data DIR`."
         )
     try:
         return table.select(schema.names).cast(schema)
