@@ -2,8 +2,8 @@
 
     python -m benchmarks.clusters --data DIR --file neardup_dev.jsonl
 
-Each line of the file is a JSON object with `id`, `text`, `cluster` (the truth) and `ops` (how the text was made: "base",
-a chain of edits such as "trunc+ocr", or "tmpl" for a template twin, which is a cluster of its own).
+Each line of the file is a JSON object with `id`, `text`, `cluster` (the truth) and `ops` (how the text was made:
+"base", a chain of edits such as "trunc+ocr", or "tmpl" for a template twin, which is a cluster of its own).
 """
 
 from __future__ import annotations

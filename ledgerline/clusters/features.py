@@ -174,7 +174,7 @@ def _largest(level: int) -> np.uint64:
 
 def _level_for(values: U64, limit: int) -> int:
     """The lowest level at which at most `limit` distinct features remain."""
-    # A very long text need not be sorted whole: at this level about 16 times too many remain, unless words repeat a lot.
+    # A very long text is not sorted whole: at this level about 16 times too many remain, unless words repeat a lot.
     level = max(0, (values.size // (16 * limit)).bit_length() - 1)
     distinct = np.unique(values[values <= _largest(level)])
     if level and distinct.size <= limit:

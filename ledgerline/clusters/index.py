@@ -1,6 +1,6 @@
 """Tables over hashed features that grow with the number of documents: frequencies, and who had a rare feature lately.
 
-Both are pure functions of the documents in their order of arrival, so that they need not be saved: they are built again.
+Both are pure functions of the documents in their order of arrival: they are not saved, but built again.
 Nothing here knows what a similarity is; that is near_duplicates.py.
 """
 

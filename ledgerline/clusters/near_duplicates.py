@@ -6,11 +6,13 @@ over hashes are index.py, the lake's schema is tables.py; stories (same event, o
 How a document is judged:
 
 1. It is hashed to word 1- to 3-grams, which are counted: `frequency` is today's document frequency of each.
-2. Candidates are earlier documents that share at least `MIN_SHARED` *rare* features (frequency <= `RARE`). A legal footer
-   that a fifth of all documents carry is never rare, so that it proposes nobody, and its cost does not grow.
-3. The best `CANDIDATES` are compared on all features by cosine, features weighted by idf = ln((documents + 1) / frequency).
-4. The nearest one is linked that has `THRESHOLD`, and that neither *one shared block* nor *other figures* speaks against
-   (see `_Comparison`).
+2. Candidates are earlier documents that share at least `MIN_SHARED` *rare* features (frequency <= `RARE`). A legal
+   footer that a fifth of all documents carry is never rare: it proposes nobody, and its cost does not grow.
+3. The best `CANDIDATES` are compared on all features by cosine, weighted by idf = ln((documents + 1) / frequency).
+4. The nearest one is linked that has `THRESHOLD`, and that neither *one shared block* nor *other figures* nor *another
+   issuer* speaks against (see `_Comparison` and `_judge`).
+
+Cluster quality here means development data of edited newswire; `python -m benchmarks.clusters` measures it.
 
 References: Broder 1997 (shingles); Cohen and Kaplan 2007 (bottom-k, coordinated samples); Theobald et al. 2008 (rare
 features against boilerplate).
@@ -47,7 +49,7 @@ CANDIDATES = 8
 THRESHOLD = 0.40
 COPY = 0.99  # white space, or one word in some hundred; two persons' certifications of one report have .95 to .98
 MIN_TOKENS = 5  # fewer words prove nothing: every such document is its own cluster
-# Other figures: two of five figures must be shared (one more is granted to both, so that a single figure decides nothing).
+# Other figures: two of five must be shared; one more is granted to both sides, so that a single figure decides nothing.
 # Real edits and corrections share half or more, fillings of one template hardly any; F1 is flat from .3 to .5.
 FIGURES_AGREE = 0.40
 # One shared block: at least this share of the new document stands in one stretch without a shared phrase ...
@@ -81,8 +83,9 @@ class ClusterDocument:
 class Link:
     """Where a document belongs. A founder has cluster_id == document_id, and None for link, similarity and relation.
 
-    copy: the same words and figures. revision: the same issuer and family of form (10-K and 10-K/A, or the 10-Qs of two
-    quarters). near_duplicate: any other. Who removes duplicates keeps revisions; who splits data by cluster need not care.
+    copy: the same words and figures. revision: the same issuer and family of form (10-K and 10-K/A, or the 10-Qs of
+    two quarters). near_duplicate: any other. Who removes duplicates keeps revisions, which say something else; who
+    splits data by cluster, so that nothing leaks, need not look at the relation.
     """
 
     document_id: str
@@ -95,7 +98,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class _Comparison:
-    """What the judgement of one candidate rests on. Weights are squared idf, on the sample that both documents share."""
+    """What the judgement of one candidate rests on. Weights are squared idf, on the sample that both documents keep."""
 
     similarity: float
     shared: NDArray[np.bool_]  # over the new document's features
@@ -177,13 +180,11 @@ class NearDuplicates:
         return found[np.lexsort((-found, -shared))[:CANDIDATES]]
 
     def _weights(self, ids: U32, documents: int) -> NDArray[np.float64]:
-        """Squared idf. A bucket may count more than there are documents, where features share it: the weight is then 0."""
+        """Squared idf; 0 where a bucket counts more than there are documents, because features share it."""
         idf = np.log((documents + 1) / np.maximum(self._index.frequencies(ids), 1))
         return np.square(np.maximum(idf, 0.0))
 
-    def _nearest(
-        self, features: Features, weights: NDArray[np.float64], issuer: int, form: int
-    ) -> _Nearest | None:
+    def _nearest(self, features: Features, weights: NDArray[np.float64], issuer: int, form: int) -> _Nearest | None:
         candidates = self._candidates(features.ids)
         if not candidates.size:
             return None
@@ -222,7 +223,7 @@ class NearDuplicates:
             return "copy"
         old_issuer = int(self._issuers.values[candidate])
         if issuer and old_issuer and issuer != old_issuer:
-            return None  # what two companies file is the same text only if it is a copy: else it is their lawyers' template
+            return None  # two companies file the same text as a copy or not at all: the rest is their lawyers' template
         if issuer and issuer == old_issuer and form and form == int(self._forms.values[candidate]):
             return "revision"
         return None if comparison.other_figures() else "near_duplicate"
@@ -269,7 +270,7 @@ class NearDuplicates:
         return self._features.values[begin : int(self._ends.values[number])]
 
     def _rebuild_index(self) -> None:
-        """Tables for up to twice the documents, filled by what they would hold had they been that large from the start."""
+        """Tables for up to twice the documents, as they would be had they been that large from the start."""
         documents = len(self._ids)
         self._index = FeatureIndex(documents + 1)
         for begin in range(0, documents, _REBUILD_BLOCK):
@@ -281,20 +282,22 @@ class NearDuplicates:
                 self._index.count(self._features_of(number))
 
     def to_bytes(self) -> bytes:
-        """The whole state, the same bytes for the same documents: a ZIP of numpy arrays (`.npz`), JSON where text is kept."""
+        """The whole state, the same bytes for the same documents: numpy's `.npz`, with JSON where text is kept."""
         texts = {
-            "header": {"format": _FORMAT, "version": _VERSION, "max_features": MAX_FEATURES, "documents": len(self)},
+            "header": {"format": _FORMAT, "version": _VERSION, "max_features": MAX_FEATURES},
             "document_ids": self._ids,
             "shared_features": {str(number): phrases for number, phrases in self._shared.items()},
         }
-        packed = {name: np.frombuffer(json.dumps(value).encode(), dtype=np.uint8) for name, value in texts.items()}
+        arrays: dict[str, Any] = {name: getattr(self, "_" + name).values for name in _COLUMNS}
+        for name, value in texts.items():
+            arrays[name] = np.frombuffer(json.dumps(value).encode(), dtype=np.uint8)
         out = BytesIO()
-        np.savez(out, **packed, **{name: getattr(self, "_" + name).values for name in _COLUMNS})
+        np.savez(out, **arrays)
         return out.getvalue()
 
     @classmethod
     def from_bytes(cls, body: bytes) -> NearDuplicates:
-        """The state that `to_bytes` gave. Nothing is unpickled. Raises LedgerlineError for any other format or version."""
+        """What `to_bytes` gave; nothing is unpickled. Raises LedgerlineError for another format or version."""
         remedy = "delete it and materialize `clusters` again from the oldest partition"
         try:
             with np.load(BytesIO(body), allow_pickle=False) as archive:
@@ -366,7 +369,7 @@ _COLUMNS = {
 
 
 def form_family(form: str) -> str:
-    """The form without what marks an amendment or a place in a list: 10-K/A -> 10-K, EX-99.2 -> EX-99, [기재정정]x -> x."""
+    """The form without amendment mark or exhibit number: 10-K/A -> 10-K, EX-99.2 -> EX-99, [기재정정]x -> x."""
     family = re.sub(r"^(\[[^\]]*\])+", "", form.strip()).upper().removesuffix("/A").strip()
     return re.sub(r"^(EX-\d+).*", r"\1", family)
 
