@@ -1,8 +1,8 @@
 """The knowledge graph as one SQLite file per version. Implements `ledgerline.mapping.ports.KnowledgeGraph`.
 
 Here: storing edges and answering dated questions in batches. Which edges there are, and on which days an edge is taken
-to hold, is decided by `ledgerline.mapping.graph`. A version is written aside and renamed when it is whole; `CURRENT` names
-the version that queries see and is swapped in one rename, so that a reader sees the old graph or the new one.
+to hold, is decided by `ledgerline.mapping.graph`. A version is written aside and renamed when it is whole; `CURRENT`
+names the version that queries see and is swapped in one rename, so that a reader sees the old graph or the new one.
 """
 
 from __future__ import annotations
@@ -123,7 +123,11 @@ class SqliteKnowledgeGraph(ConfigurableResource):
         return [answers[surface] for surface in surfaces]
 
     def listings(self, company_ids: Sequence[str], *, as_of: date) -> dict[str, list[tuple[Listing, Edge]]]:
-        """The tickers of each company that hold on the day, the primary one first; a company without any has []."""
+        """The tickers of each company that hold on the day, the primary one first; a company without any has [].
+
+        Tickers that were seen on the day, or before and after it, win over those that are only taken to hold (see
+        `ledgerline.mapping.graph.days_taken`).
+        """
         from ledgerline.mapping.graph import company_node, company_of, listing_of
         from ledgerline.mapping.records import Listing
 
@@ -133,23 +137,29 @@ class SqliteKnowledgeGraph(ConfigurableResource):
             " AND from_id IN ({}) AND taken_from <= ? AND taken_to >= ? ORDER BY from_id, id"
         )
         day = as_of.isoformat()
+        edges: dict[str, list[Edge]] = defaultdict(list)
         for row in _select(self._connection(), query, [company_node(one) for one in found], day, day):
-            edge = _edge(row)
-            exchange, ticker = listing_of(edge)
-            listing = Listing(ticker, exchange, edge.valid_from, edge.valid_to, edge.source)
-            known = found[company_of(edge.from_id)]
-            if all((other.exchange, other.ticker) != (exchange, ticker) for other, _ in known):
-                known.append((listing, edge))
+            edges[row[0]].append(_edge(row))
+        for node, taken in edges.items():
+            tickers: dict[tuple[str, str], tuple[Listing, Edge]] = {}
+            for edge in _known_if_any(taken, day):
+                exchange, ticker = listing_of(edge)
+                listing = Listing(ticker, exchange, edge.valid_from, edge.valid_to, edge.source)
+                tickers.setdefault((exchange, ticker), (listing, edge))
+            found[company_of(node)] = list(tickers.values())
         return found
 
     def by_ticker(self, ticker: str, *, as_of: date) -> list[tuple[str, Edge]]:
-        """The companies that a ticker meant on that day, each once; empty where nobody is known to have held it."""
+        """The companies that a ticker meant on that day, each once; empty where nobody is known to have held it.
+
+        As in `listings`, known holders win over those that are only taken to hold it.
+        """
         from ledgerline.mapping.graph import company_of
 
         key = _ticker_key(ticker)
         found = _edges_by_key(self._connection(), [key] if key else [], as_of.isoformat())
         companies: dict[str, Edge] = {}
-        for _, _, edge in sorted(found.get(key, []), key=lambda row: row[:2]):
+        for _, _, edge in found.get(key, []):
             companies.setdefault(company_of(edge.from_id), edge)
         return list(companies.items())
 
@@ -282,15 +292,27 @@ def _edges_by_key(
     )
     for key, strength, order, *edge in _select(connection, query, [key for key in keys if key], day, day):
         found[key].append((int(strength), int(order), _edge(edge)))
+    for key, rows in found.items():
+        if key.startswith("="):
+            held = set(_known_if_any([edge for _, _, edge in rows], day))
+            # Where several companies are known to hold it, the one that took it last is the likelier one.
+            found[key] = sorted(
+                (row for row in rows if row[2] in held), key=lambda row: row[2].valid_from, reverse=True
+            )
     return found
+
+
+def _known_if_any(edges: Sequence[Edge], day: str) -> Sequence[Edge]:
+    known = [edge for edge in edges if edge.valid_from <= day and (not edge.valid_to or edge.valid_to >= day)]
+    return known or edges
 
 
 def _ordered(rows: Iterable[tuple[int, int, Edge]], day: str) -> list[Edge]:
     """Best evidence first: whole names before short ones, names still borne before ended ones, the last ended first."""
-    held = sorted(rows, key=lambda row: row[1])
-    held.sort(key=lambda row: _end(row[2], day), reverse=True)
-    held.sort(key=lambda row: row[0])
-    return [edge for _, _, edge in held]
+    held = sorted(
+        rows, key=lambda row: (_end(row[2], day), row[2].valid_from if row[0] == TICKER else ""), reverse=True
+    )
+    return [edge for _, _, edge in sorted(held, key=lambda row: row[0])]
 
 
 def _end(edge: Edge, day: str) -> str:

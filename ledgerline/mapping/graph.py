@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 NAMED, LISTED_AS, SUCCEEDED_BY, LED_BY, MAKES = "named", "listed_as", "succeeded_by", "led_by", "makes"
 # Kinds of the facts' table `names` that are no names of the company itself.
 _OTHER_KINDS = {"person": (LED_BY, "person"), "product": (MAKES, "product")}
-# A day on which at least so many edges of one register begin or end was a look at the whole register (a snapshot).
-# Dates that were learned one by one do not share their day with this many others.
+# A day on which at least so many edges of one register begin was a look at the whole register (a snapshot). that
+# were learned one by one do not share their day with this many others.
 SNAPSHOT_EDGES = 25
 
 Span = tuple[str, str]
@@ -98,7 +98,8 @@ def days_taken(edges: Sequence[Edge]) -> list[Span]:
 
     A register that was looked at on single days says when a name or ticker was *seen*, not when it began. Between two
     looks nobody knows, so an edge seen first (last) in such a look is taken to hold from the day after the look before
-    (until the day before the look after), and without limit if there was none. For tickers these windows never reach
+    (until the day before the look after), and without limit if there was none. Facts whose ends were already moved to
+    the day before the next look stay as they are, for such a day is no look. For tickers these windows never reach
     into days on which the company is known under another ticker, or the ticker for another company; where the windows
     of two holders meet, the earlier one keeps the ticker through the day before the later one was first seen, or before
     the day on which the later company succeeded the earlier. Days that are no look at the whole register (fewer than
@@ -106,7 +107,7 @@ def days_taken(edges: Sequence[Edge]) -> list[Span]:
     hold.
     """
     looks = _looks(edges)
-    taken = [_window(edge, looks[_register(edge)]) for edge in edges]
+    taken = [_window(edge, looks.get(_register(edge), [])) for edge in edges]
     listed = [at for at, edge in enumerate(edges) if edge.label == LISTED_AS]
     succeeded = {
         (edge.from_id, edge.to_id): edge.valid_from for edge in edges if edge.label == SUCCEEDED_BY and edge.valid_from
@@ -124,7 +125,8 @@ def _register(edge: Edge) -> tuple[str, str]:
 def _looks(edges: Sequence[Edge]) -> dict[tuple[str, str], list[str]]:
     counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for edge in edges:
-        counts[_register(edge)].update({edge.valid_from, edge.valid_to} - {""})
+        if edge.valid_from:
+            counts[_register(edge)][edge.valid_from] += 1
     return {
         register: sorted(day for day, count in days.items() if count >= SNAPSHOT_EDGES)
         for register, days in counts.items()
