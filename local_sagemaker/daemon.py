@@ -12,8 +12,7 @@ import time
 from pathlib import Path
 
 from local_sagemaker.errors import ServerError
-from local_sagemaker.home import REGION, Home, Running
-from local_sagemaker.server import EXIT_REFUSED
+from local_sagemaker.home import EXIT_REFUSED, REGION, Home, Running
 
 START_SECONDS = 30.0
 STOP_SECONDS = 160.0  # drain of 30 s, then the grace of running jobs

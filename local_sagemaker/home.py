@@ -15,6 +15,7 @@ from local_sagemaker.errors import ServerError
 from local_sagemaker.sigv4 import Credentials
 
 REGION = "us-east-1"
+EXIT_REFUSED = 3  # exit code of a server that finds another one on its home, or its port taken
 
 
 def default_home() -> Path:

@@ -19,7 +19,7 @@ from local_sagemaker.endpoints.supervisor import Supervisor
 from local_sagemaker.environments import Environments
 from local_sagemaker.errors import ServerError
 from local_sagemaker.front import Front, connection_factory
-from local_sagemaker.home import Home, Running
+from local_sagemaker.home import EXIT_REFUSED, Home, Running
 from local_sagemaker.jobs import JobQueue
 from local_sagemaker.logs import Logs
 from local_sagemaker.objects import Objects
@@ -27,7 +27,6 @@ from local_sagemaker.platform import Platform
 from local_sagemaker.store import Store
 
 DRAIN_SECONDS = 30.0
-EXIT_REFUSED = 3  # another server holds the lock, or the port is taken
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,213 @@
+"""What releases need of a model platform: jobs, a registry with approval, endpoints. See resources/sagemaker.py.
+
+The words are SageMaker's, since one implementation serves the embedded server and AWS. Whether a model may be deployed
+is not decided here: the gate asks for it in deploy.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from ledgerline.errors import LedgerlineError, PermanentFailure
+
+ApprovalStatus = Literal["PendingManualApproval", "Approved", "Rejected"]
+LogKind = Literal["processing", "training", "endpoint"]
+OnLog = Callable[[str], None]  # gets every line of a job's log while the job runs
+
+
+class JobFailed(PermanentFailure):
+    """A job ended as Failed or Stopped for a reason of its own (script, data): a retry would end the same way."""
+
+
+class PlatformFailure(LedgerlineError):
+    """The platform did not do its part (killed server, time-out, throttling): a retry may mend it."""
+
+
+class DeployFailed(PermanentFailure):
+    """The endpoint does not serve what was asked for; what it served before it serves still."""
+
+
+class ModelRefused(PermanentFailure):
+    """The endpoint answered that the request, or the model, is wrong. `status` is the model's own HTTP status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessingSpec:
+    """A script of a project's folder over objects.
+
+    The script finds input `x` below `--input-dir`/x and writes output `y` below `--output-dir`/y; both arguments are
+    passed first, then `arguments`. `inputs` and `outputs` map names to s3:// URIs; an input is one object or a prefix.
+    """
+
+    name: str  # of the kind of job, e.g. "ticker-ranker-preprocessing"; the job's own name adds what makes it unique
+    source_dir: Path
+    script: str
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+    arguments: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    image: str | None = None  # the resource's own unless given
+    instance_type: str = "ml.m5.large"
+    max_seconds: int = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessingResult:
+    job_name: str
+    outputs: Mapping[str, str]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSpec:
+    """A training script of a project's folder. Channel `x` is found at SM_CHANNEL_X, a hyperparameter is `--name value`.
+
+    `metrics` maps names to regular expressions whose first group is the number in a line of the log. The model is
+    written to `output_uri`/<job name>/output/model.tar.gz.
+    """
+
+    name: str
+    source_dir: Path
+    inputs: Mapping[str, str]
+    output_uri: str
+    hyperparameters: Mapping[str, object] = field(default_factory=dict)
+    metrics: Mapping[str, str] = field(default_factory=dict)
+    script: str = "train.py"
+    environment: Mapping[str, str] = field(default_factory=dict)
+    image: str | None = None
+    instance_type: str = "ml.m5.large"
+    max_seconds: int = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """`model_digest` is that of the bytes at `model_uri` (see digest.py); metrics are the last value of each."""
+
+    job_name: str
+    model_uri: str
+    model_digest: str
+    metrics: Mapping[str, float]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPackage:
+    """A version in the registry."""
+
+    arn: str
+    version: int
+    approval: ApprovalStatus
+    approval_description: str
+    model_uri: str
+    image: str
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointState:
+    """What the platform says of an endpoint. `model_digest` is that of the artifact at `model_uri` now, None if it is gone."""
+
+    name: str
+    status: str
+    config_name: str
+    failure_reason: str | None
+    model_uri: str | None
+    package_arn: str | None
+    model_digest: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointDeployment:
+    """A deployment that succeeded: InService, with the config that was asked for, without a failure reason."""
+
+    endpoint: str
+    config_name: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An endpoint's answer. `model_digest` is what the serving side says (embedded), else that of its artifact (AWS)."""
+
+    body: bytes
+    content_type: str
+    model_digest: str | None
+    variant: str
+
+
+class ModelPlatform(Protocol):
+    """Trains, registers and serves models. Blocking calls; waiting has a time limit that the error names."""
+
+    def run_processing(self, spec: ProcessingSpec, on_log: OnLog) -> ProcessingResult:
+        """Run the job to its end. Raises JobFailed with the failure reason, PlatformFailure."""
+        ...
+
+    def run_training(self, spec: TrainingSpec, on_log: OnLog) -> TrainingResult:
+        """Run the job to its end. Raises JobFailed with the failure reason, PlatformFailure."""
+        ...
+
+    def register(
+        self,
+        group: str,
+        model_uri: str,
+        *,
+        model_digest: str,
+        report_uri: str | None = None,
+        metrics: Mapping[str, float] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        description: str = "",
+        image: str | None = None,
+    ) -> str:
+        """ARN of a version with this artifact, pending approval; the same call again gives the same version.
+
+        The group is made if it is not there. Metrics and metadata become at most 50 properties of 256 characters.
+        """
+        ...
+
+    def set_approval(self, package_arn: str, status: ApprovalStatus, description: str) -> None: ...
+
+    def describe_package(self, package_arn: str) -> ModelPackage | None: ...
+
+    def list_packages(self, group: str) -> list[ModelPackage]:
+        """Versions of a group, newest first; empty if there is no such group."""
+        ...
+
+    def deploy(
+        self,
+        endpoint: str,
+        model: str,
+        *,
+        model_digest: str | None = None,
+        instance_type: str = "ml.m5.large",
+        instance_count: int = 1,
+        environment: Mapping[str, str] | None = None,
+        image: str | None = None,
+    ) -> EndpointDeployment:
+        """Create or update an endpoint and wait. `model`: ARN of an approved package, or s3:// URI of a model.
+
+        With `model_digest` the artifact's bytes are compared first. Succeeds only if InService with the config asked for
+        and no failure reason: boto3's waiter checks the first alone, and takes a silent rollback for success. Raises
+        DeployFailed (the old release still answers), PermanentFailure (refused), PlatformFailure.
+        """
+        ...
+
+    def describe_endpoint(self, endpoint: str) -> EndpointState | None: ...
+
+    def invoke(self, endpoint: str, body: bytes, content_type: str = "application/json") -> Answer:
+        """Raises ModelRefused (the model answered 4xx or 5xx), PlatformFailure (nobody answered)."""
+        ...
+
+    def delete_endpoint(self, endpoint: str) -> None:
+        """Remove the endpoint, if it is there, with the configs and models that were made for it."""
+        ...
+
+    def logs(self, kind: LogKind, name: str) -> list[str]:
+        """Lines of a job's or endpoint's log, oldest first; empty if there is none."""
+        ...

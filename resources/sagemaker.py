@@ -1,0 +1,696 @@
+"""The model platform on the SageMaker API: one boto3 code path for AWS and for the embedded server.
+
+In the local environment `local_home` is set: the embedded server is started on demand and its endpoint and credentials
+are used; nothing else differs. Implements `ledgerline.release.model_platform.ModelPlatform`.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dagster import ConfigurableResource, ResourceDependency
+from pydantic import PrivateAttr
+
+from ledgerline.errors import ConfigurationError, PermanentFailure
+from ledgerline.ports import ObjectStore
+from ledgerline.release.digest import model_digest as digest_of_archive
+from ledgerline.release.model_platform import (
+    Answer,
+    ApprovalStatus,
+    DeployFailed,
+    EndpointDeployment,
+    EndpointState,
+    JobFailed,
+    LogKind,
+    ModelPackage,
+    ModelRefused,
+    OnLog,
+    PlatformFailure,
+    ProcessingResult,
+    ProcessingSpec,
+    TrainingResult,
+    TrainingSpec,
+)
+
+VARIANT = "AllTraffic"
+LOCAL_IMAGE = "000000000000.dkr.ecr.us-east-1.amazonaws.com/ledgerline:py3"  # never pulled: jobs run as subprocesses
+LOCAL_ROLE = "arn:aws:iam::000000000000:role/ledgerline"
+_LOG_GROUPS = {"processing": "/aws/sagemaker/ProcessingJobs", "training": "/aws/sagemaker/TrainingJobs"}
+_NOT_SOURCE = {"__pycache__", "tests", ".git", ".ipynb_checkpoints"}
+
+
+class SageMaker(ConfigurableResource):
+    """The platform. `prefix` begins every name that is made; `bucket` holds code. Seconds are waited, then said."""
+
+    object_store: ResourceDependency[ObjectStore]
+    region: str = "us-east-1"
+    bucket: str = "ledgerline"
+    prefix: str = "ledgerline-local"
+    role_arn: str = LOCAL_ROLE
+    image: str = LOCAL_IMAGE
+    endpoint_url: str | None = None
+    local_home: str | None = None
+    local_object_root: str | None = None
+    poll_seconds: float = 5.0
+    deploy_seconds: float = 1800.0
+
+    _clients: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _local_url: str | None = PrivateAttr(default=None)
+    _digests: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    # Jobs ----------------------------------------------------------------------------------------------------------
+
+    def run_processing(self, spec: ProcessingSpec, on_log: OnLog) -> ProcessingResult:
+        """Run a processing job to its end."""
+        name = self._unique(spec.name)
+        code = self._upload_files(spec.source_dir)
+        inputs = [_processing_input("code", code)] + [_processing_input(key, uri) for key, uri in spec.inputs.items()]
+        request = {
+            "ProcessingJobName": name,
+            "RoleArn": self.role_arn,
+            "AppSpecification": {
+                "ImageUri": spec.image or self.image,
+                "ContainerEntrypoint": ["python3", f"/opt/ml/processing/input/code/{spec.script}"],
+                "ContainerArguments": [
+                    "--input-dir", "/opt/ml/processing/input",
+                    "--output-dir", "/opt/ml/processing/output",
+                    *spec.arguments,
+                ],
+            },
+            "Environment": dict(spec.environment),
+            "ProcessingInputs": inputs,
+            "ProcessingOutputConfig": {"Outputs": [_processing_output(key, uri) for key, uri in spec.outputs.items()]},
+            "ProcessingResources": {
+                "ClusterConfig": {"InstanceType": spec.instance_type, "InstanceCount": 1, "VolumeSizeInGB": 30}
+            },
+            "StoppingCondition": {"MaxRuntimeInSeconds": spec.max_seconds},
+        }  # fmt: skip
+        with _api_errors(f"processing job {name}"):
+            self._sagemaker().create_processing_job(**request)
+        described = self._wait_for_job("processing", name, spec.max_seconds, on_log)
+        return ProcessingResult(name, dict(spec.outputs), _seconds(described, "Processing"))
+
+    def run_training(self, spec: TrainingSpec, on_log: OnLog) -> TrainingResult:
+        """Run a training job to its end."""
+        name = self._unique(spec.name)
+        hyperparameters = {key: _hyperparameter(value) for key, value in spec.hyperparameters.items()}
+        hyperparameters |= {
+            "sagemaker_program": spec.script,
+            "sagemaker_submit_directory": self._upload_archive(spec.source_dir),
+        }
+        request = {
+            "TrainingJobName": name,
+            "RoleArn": self.role_arn,
+            "HyperParameters": hyperparameters,
+            "AlgorithmSpecification": {
+                "TrainingImage": spec.image or self.image,
+                "TrainingInputMode": "File",
+                "MetricDefinitions": [{"Name": key, "Regex": regex} for key, regex in spec.metrics.items()],
+            },
+            "InputDataConfig": [_channel(key, uri) for key, uri in spec.inputs.items()],
+            "OutputDataConfig": {"S3OutputPath": spec.output_uri},
+            "ResourceConfig": {"InstanceType": spec.instance_type, "InstanceCount": 1, "VolumeSizeInGB": 30},
+            "StoppingCondition": {"MaxRuntimeInSeconds": spec.max_seconds},
+            "Environment": dict(spec.environment),
+        }
+        with _api_errors(f"training job {name}"):
+            self._sagemaker().create_training_job(**request)
+        described = self._wait_for_job("training", name, spec.max_seconds, on_log)
+        uri = described["ModelArtifacts"]["S3ModelArtifacts"]
+        metrics = {item["MetricName"]: float(item["Value"]) for item in described.get("FinalMetricDataList", [])}
+        return TrainingResult(name, uri, self._digest(uri), metrics, _seconds(described, "Training"))
+
+    def _wait_for_job(self, kind: LogKind, name: str, max_seconds: int, on_log: OnLog) -> dict[str, Any]:
+        """Follow the job's log until it ends. Raises JobFailed with its reason, PlatformFailure if it never ends."""
+        member = "TrainingJob" if kind == "training" else "ProcessingJob"
+        describe = self._describer(kind)
+        follow = _LogTail(self._client("logs"), _LOG_GROUPS[kind], name, on_log)
+        deadline = time.monotonic() + max_seconds + self.deploy_seconds  # the queue and the start-up come on top
+        wait = _Backoff(self._poll())
+        while True:
+            with _api_errors(f"{kind} job {name}"):
+                described = describe(name)
+            status = described[f"{member}Status"]
+            follow.read()
+            if status not in ("InProgress", "Stopping"):
+                break
+            if time.monotonic() > deadline:
+                raise PlatformFailure(
+                    f"The {kind} job {name} is {status} after {max_seconds + self.deploy_seconds:.0f} s: "
+                    "look at its log, stop it, and raise max_seconds if it needs longer."
+                )
+            wait.sleep()
+        if status == "Completed":
+            return described
+        reason = (
+            described.get("FailureReason") or described.get("ExitMessage") or described.get("SecondaryStatus") or ""
+        )
+        message = (
+            f"The {kind} job {name} ended as {status}: {reason}\nCorrect the script or its data, and run it again."
+        )
+        raise (PlatformFailure if reason.startswith("InternalServerError") else JobFailed)(message)
+
+    def _describer(self, kind: LogKind) -> Any:
+        client = self._sagemaker()
+        if kind == "training":
+            return lambda name: client.describe_training_job(TrainingJobName=name)
+        return lambda name: client.describe_processing_job(ProcessingJobName=name)
+
+    # Registry ------------------------------------------------------------------------------------------------------
+
+    def register(
+        self,
+        group: str,
+        model_uri: str,
+        *,
+        model_digest: str,
+        report_uri: str | None = None,
+        metrics: Mapping[str, float] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        description: str = "",
+        image: str | None = None,
+    ) -> str:
+        """ARN of a version with this artifact, pending approval; the same call again gives the same version."""
+        properties = {"model_digest": model_digest, **(metadata or {})}
+        properties |= {f"metric.{name}": f"{value:.6g}" for name, value in (metrics or {}).items()}
+        for package in self.list_packages(group):
+            if package.model_uri == model_uri and dict(package.metadata) == properties:
+                return package.arn
+        container = {"Image": image or self.image, "ModelDataUrl": model_uri, "Environment": _serving_environment(None)}
+        request: dict[str, Any] = {
+            "ModelPackageGroupName": self._name(group),
+            "ModelPackageDescription": description or f"model {model_digest[:12]}",
+            "ModelApprovalStatus": "PendingManualApproval",
+            "CustomerMetadataProperties": properties,
+            "InferenceSpecification": {
+                "Containers": [container],
+                "SupportedContentTypes": ["application/json"],
+                "SupportedResponseMIMETypes": ["application/json"],
+            },
+        }
+        if report_uri is not None:
+            statistics = {"ContentType": "application/json", "S3Uri": report_uri}
+            request["ModelMetrics"] = {"ModelQuality": {"Statistics": statistics}}
+        with _api_errors(f"model package of {group}"):
+            self._ensure_group(group)
+            return str(self._sagemaker().create_model_package(**request)["ModelPackageArn"])
+
+    def set_approval(self, package_arn: str, status: ApprovalStatus, description: str) -> None:
+        """Set the approval status of a version; the description is cut at AWS's 1024 characters."""
+        with _api_errors(f"model package {package_arn}"):
+            self._sagemaker().update_model_package(
+                ModelPackageArn=package_arn, ModelApprovalStatus=status, ApprovalDescription=description[:1024]
+            )
+
+    def describe_package(self, package_arn: str) -> ModelPackage | None:
+        """The version, or None if there is none."""
+        described = self._described("describe_model_package", ModelPackageName=package_arn)
+        return None if described is None else _package(described)
+
+    def list_packages(self, group: str) -> list[ModelPackage]:
+        """Versions of a group, newest first; empty if there is no such group."""
+        name = self._name(group)
+        if self._described("describe_model_package_group", ModelPackageGroupName=name) is None:
+            return []
+        pages = self._sagemaker().get_paginator("list_model_packages")
+        with _api_errors(f"model packages of {group}"):
+            arns = [
+                summary["ModelPackageArn"]
+                for page in pages.paginate(ModelPackageGroupName=name, PaginationConfig={"PageSize": 100})
+                for summary in page["ModelPackageSummaryList"]
+            ]
+        packages = [package for arn in arns if (package := self.describe_package(arn)) is not None]
+        return sorted(packages, key=lambda package: package.version, reverse=True)
+
+    def _ensure_group(self, group: str) -> None:
+        name = self._name(group)
+        if self._described("describe_model_package_group", ModelPackageGroupName=name) is None:
+            self._sagemaker().create_model_package_group(ModelPackageGroupName=name)
+
+    # Endpoints -----------------------------------------------------------------------------------------------------
+
+    def deploy(
+        self,
+        endpoint: str,
+        model: str,
+        *,
+        model_digest: str | None = None,
+        instance_type: str = "ml.m5.large",
+        instance_count: int = 1,
+        environment: Mapping[str, str] | None = None,
+        image: str | None = None,
+    ) -> EndpointDeployment:
+        """Create or update an endpoint and wait until it serves what was asked for."""
+        started = time.monotonic()
+        self._check_digest(model, model_digest)
+        name = self._name(endpoint)
+        config = self._unique(endpoint)
+        client = self._sagemaker()
+        before = self._described("describe_endpoint", EndpointName=name)
+        if before is not None and before["EndpointStatus"] == "Failed":
+            self.delete_endpoint(endpoint)  # AWS refuses to update an endpoint that never served
+            self._wait_until_gone(name)
+            before = None
+        with _api_errors(f"endpoint {name}"):
+            client.create_model(
+                ModelName=config,
+                ExecutionRoleArn=self.role_arn,
+                PrimaryContainer=self._container(model, environment, image),
+            )
+            try:
+                client.create_endpoint_config(
+                    EndpointConfigName=config,
+                    ProductionVariants=[_variant(config, instance_type, instance_count)],
+                )
+                change = client.create_endpoint if before is None else client.update_endpoint
+                change(EndpointName=name, EndpointConfigName=config)
+            except Exception:
+                self._remove_release(config)  # nothing half-made is left behind
+                raise
+        try:
+            self._wait_for_endpoint(name, config)
+        except DeployFailed:
+            self._remove_release(config)
+            raise
+        if before is not None and before["EndpointConfigName"].startswith(f"{self.prefix}-"):
+            self._remove_release(before["EndpointConfigName"])
+        return EndpointDeployment(name, config, time.monotonic() - started)
+
+    def _wait_for_endpoint(self, name: str, config: str) -> None:
+        """Raises DeployFailed unless the endpoint is InService with this config and without a failure reason."""
+        deadline = time.monotonic() + self.deploy_seconds
+        wait = _Backoff(self._poll())
+        while True:
+            described = self._described("describe_endpoint", EndpointName=name)
+            if described is None:
+                raise DeployFailed(
+                    f"Endpoint {name} was deleted while it was deployed: find out by whom, and deploy again."
+                )
+            status = described["EndpointStatus"]
+            if status not in ("Creating", "Updating", "SystemUpdating", "RollingBack"):
+                break
+            if time.monotonic() > deadline:
+                raise PlatformFailure(
+                    f"Endpoint {name} is {status} after {self.deploy_seconds:.0f} s: look at its log, and deploy again."
+                )
+            wait.sleep()
+        serving, reason = described["EndpointConfigName"], described.get("FailureReason")
+        if (status, serving, reason) != ("InService", config, None):
+            raise DeployFailed(
+                f"Endpoint {name} is {status} with config {serving}, but {config} was asked for"
+                f"{f': {reason}' if reason else '.'}\nLook at the endpoint's log, correct the model, and deploy again."
+            )
+
+    def describe_endpoint(self, endpoint: str) -> EndpointState | None:
+        """What the platform says of the endpoint, with the digest of the artifact that its config names."""
+        name = self._name(endpoint)
+        described = self._described("describe_endpoint", EndpointName=name)
+        if described is None:
+            return None
+        config = described["EndpointConfigName"]
+        uri, package = self._served(config)
+        return EndpointState(
+            name=name,
+            status=described["EndpointStatus"],
+            config_name=config,
+            failure_reason=described.get("FailureReason"),
+            model_uri=uri,
+            package_arn=package,
+            model_digest=None if uri is None else self._digest_or_none(uri),
+        )
+
+    def invoke(self, endpoint: str, body: bytes, content_type: str = "application/json") -> Answer:
+        """Ask the endpoint."""
+        from botocore.exceptions import ClientError
+
+        name = self._name(endpoint)
+        try:
+            with _transport_errors(f"endpoint {name}"):
+                response = self._client("sagemaker-runtime").invoke_endpoint(
+                    EndpointName=name, Body=body, ContentType=content_type, Accept="application/json"
+                )
+        except ClientError as error:
+            status = int(error.response.get("OriginalStatusCode", 500))
+            told = error.response.get("OriginalMessage", str(error))
+            raise ModelRefused(
+                f"Endpoint {name} answered {status}: {told}. Correct the request, or the model.", status
+            ) from error
+        headers = response["ResponseMetadata"]["HTTPHeaders"]
+        digest = headers.get("x-ledgerline-model-digest")
+        if digest is None:
+            state = self.describe_endpoint(endpoint)
+            digest = state.model_digest if state is not None else None
+        return Answer(
+            response["Body"].read(), response.get("ContentType", ""), digest, response["InvokedProductionVariant"]
+        )
+
+    def delete_endpoint(self, endpoint: str) -> None:
+        """Remove the endpoint, if it is there, with the config and model that were made for it."""
+        name = self._name(endpoint)
+        described = self._described("describe_endpoint", EndpointName=name)
+        if described is None:
+            return
+        with _api_errors(f"endpoint {name}"):
+            self._sagemaker().delete_endpoint(EndpointName=name)
+        self._remove_release(described["EndpointConfigName"])
+
+    def logs(self, kind: LogKind, name: str) -> list[str]:
+        """Lines of a job's or endpoint's log, oldest first."""
+        lines: list[str] = []
+        if kind == "endpoint":
+            _LogTail(self._client("logs"), f"/aws/sagemaker/Endpoints/{self._name(name)}", "", lines.append).read()
+        else:
+            _LogTail(self._client("logs"), _LOG_GROUPS[kind], name, lines.append).read()
+        return lines
+
+    def _container(self, model: str, environment: Mapping[str, str] | None, image: str | None) -> dict[str, Any]:
+        if model.startswith("s3://"):
+            return {
+                "Image": image or self.image,
+                "ModelDataUrl": model,
+                "Environment": _serving_environment(environment),
+            }
+        container: dict[str, Any] = {"ModelPackageName": model}
+        if environment:
+            container["Environment"] = dict(environment)
+        return container
+
+    def _check_digest(self, model: str, expected: str | None) -> None:
+        """Refuse an artifact whose bytes are not the ones that were asked for, before anything is created."""
+        if expected is None:
+            return
+        package = None if model.startswith("s3://") else self.describe_package(model)
+        uri = model if package is None else package.model_uri
+        found = self._digest(uri)
+        if found != expected:
+            raise PermanentFailure(
+                f"The model at {uri} has digest {found[:12]}, but {expected[:12]} was asked for: it was changed. "
+                "Materialize the model again, and have it judged and approved."
+            )
+
+    def _served(self, config: str) -> tuple[str | None, str | None]:
+        """URI of the artifact and ARN of the package that an endpoint config names; None where it cannot be said."""
+        described = self._described("describe_endpoint_config", EndpointConfigName=config)
+        if described is None:
+            return None, None
+        model = self._described("describe_model", ModelName=described["ProductionVariants"][0]["ModelName"])
+        if model is None:
+            return None, None
+        container = model.get("PrimaryContainer") or model["Containers"][0]
+        arn = container.get("ModelPackageName")
+        if arn is None:
+            return container.get("ModelDataUrl"), None
+        package = self.describe_package(arn)
+        return (package.model_uri if package is not None else None), arn
+
+    def _remove_release(self, config: str) -> None:
+        """Delete the config and the model of this name, where they are there."""
+        client = self._sagemaker()
+        with _api_errors(f"endpoint config {config}"):
+            if self._described("describe_endpoint_config", EndpointConfigName=config) is not None:
+                client.delete_endpoint_config(EndpointConfigName=config)
+            if self._described("describe_model", ModelName=config) is not None:
+                client.delete_model(ModelName=config)
+
+    def _wait_until_gone(self, name: str) -> None:
+        deadline = time.monotonic() + self.deploy_seconds
+        wait = _Backoff(self._poll())
+        while self._described("describe_endpoint", EndpointName=name) is not None:
+            if time.monotonic() > deadline:
+                raise PlatformFailure(
+                    f"Endpoint {name} is still being deleted after {self.deploy_seconds:.0f} s: try again."
+                )
+            wait.sleep()
+
+    # Objects -------------------------------------------------------------------------------------------------------
+
+    def _upload_files(self, source_dir: Path) -> str:
+        """Store the files of a project's folder under the digest of their content; returns the prefix."""
+        from ledgerline.release.digest import files_digest
+
+        files = _source_files(source_dir)
+        prefix = f"s3://{self.bucket}/sagemaker/code/{files_digest(files)}/files"
+        for name, body in files.items():
+            if not self.object_store.exists(f"{prefix}/{name}"):
+                self.object_store.put(f"{prefix}/{name}", body)
+        return prefix
+
+    def _upload_archive(self, source_dir: Path) -> str:
+        """Store sourcedir.tar.gz of a project's folder under the digest of its content; returns its URI."""
+        from ledgerline.release.digest import files_digest, pack_files
+
+        files = _source_files(source_dir)
+        uri = f"s3://{self.bucket}/sagemaker/code/{files_digest(files)}/sourcedir.tar.gz"
+        if not self.object_store.exists(uri):
+            self.object_store.put(uri, pack_files(files))
+        return uri
+
+    def _digest(self, uri: str) -> str:
+        try:
+            return digest_of_archive(self.object_store.get(uri))
+        except FileNotFoundError as error:
+            raise PermanentFailure(f"The model artifact {uri} is gone: materialize the model again.") from error
+
+    def _digest_or_none(self, uri: str) -> str | None:
+        try:
+            return self._digest(uri)
+        except PermanentFailure:
+            return None  # the endpoint may well serve: its artifact was deleted or damaged after it was loaded
+
+    # Names and clients ---------------------------------------------------------------------------------------------
+
+    def _name(self, name: str) -> str:
+        """A name under AWS's rules ([a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}), with the environment's prefix."""
+        if name.startswith(f"{self.prefix}-"):
+            return name
+        return _valid_name(f"{self.prefix}-{name}", 63)
+
+    def _unique(self, name: str) -> str:
+        """`_name` with the time and eight random digits, so that no two jobs or configs have one name."""
+        suffix = f"{time.strftime('%Y%m%d%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:8]}"
+        return f"{_valid_name(self._name(name), 63 - len(suffix) - 1)}-{suffix}"
+
+    def _sagemaker(self) -> Any:
+        return self._client("sagemaker")
+
+    def _poll(self) -> float:
+        return 0.25 if self.local_home else self.poll_seconds
+
+    def _client(self, service: str) -> Any:
+        """A boto3 client, to AWS or to the embedded server, which is started if it does not run (any more)."""
+        url, credentials = self._reach()
+        if url != self._local_url:
+            self._clients.clear()
+            self._local_url = url
+        if service not in self._clients:
+            import boto3
+            from botocore.config import Config
+
+            config = Config(retries={"mode": "standard", "max_attempts": 5}, read_timeout=70, connect_timeout=10)
+            session = boto3.session.Session(region_name=self.region, **credentials)
+            self._clients[service] = session.client(service, endpoint_url=url or self.endpoint_url, config=config)
+        return self._clients[service]
+
+    def _reach(self) -> tuple[str | None, dict[str, str]]:
+        if self.local_home is None:
+            return None, {}
+        from local_sagemaker import daemon
+        from local_sagemaker.errors import ServerError
+        from local_sagemaker.home import default_object_root
+
+        home = Path(self.local_home)
+        root = Path(self.local_object_root) if self.local_object_root else default_object_root(home)
+        try:
+            daemon.start(home, object_root=root)
+            found = daemon.environment(home)
+        except ServerError as error:
+            raise ConfigurationError(f"The embedded SageMaker cannot be used: {error}") from error
+        return found["AWS_ENDPOINT_URL_SAGEMAKER"], {
+            "aws_access_key_id": found["AWS_ACCESS_KEY_ID"],
+            "aws_secret_access_key": found["AWS_SECRET_ACCESS_KEY"],
+        }
+
+    def _described(self, operation: str, **request: str) -> dict[str, Any] | None:
+        """The answer of a describe operation, or None where AWS says that there is no such thing."""
+        from botocore.exceptions import ClientError
+
+        try:
+            with _transport_errors(", ".join(request.values())):
+                return dict(getattr(self._sagemaker(), operation)(**request))
+        except ClientError as error:
+            code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+            missing = re.search(r"(?i)could not find|does not exist|not found", message)
+            if code == "ResourceNotFound" or (code == "ValidationException" and missing):
+                return None
+            raise
+
+
+class _Backoff:
+    """Waits between polls, from short to `limit` seconds: short jobs are seen at once, long ones not asked too often."""
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._seconds = min(0.05, limit)
+
+    def sleep(self) -> None:
+        time.sleep(self._seconds)
+        self._seconds = min(self._limit, self._seconds * 1.5)
+
+
+class _LogTail:
+    """Reads what is new in the streams of a group whose names begin with a job's name; the group may come later."""
+
+    def __init__(self, client: Any, group: str, job: str, on_log: OnLog) -> None:
+        self._client = client
+        self._group = group
+        self._prefix = f"{job}/" if job else ""
+        self._on_log = on_log
+        self._tokens: dict[str, str] = {}
+
+    def read(self) -> None:
+        """Hand every new line to `on_log`, stream by stream."""
+        from botocore.exceptions import ClientError
+
+        try:
+            request = {"logStreamNamePrefix": self._prefix} if self._prefix else {}
+            pages = self._client.get_paginator("describe_log_streams").paginate(logGroupName=self._group, **request)
+            names = [stream["logStreamName"] for page in pages for stream in page["logStreams"]]
+            for name in names:
+                self._read_stream(name)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ResourceNotFoundException":
+                raise
+
+    def _read_stream(self, name: str) -> None:
+        while True:
+            token = {"nextToken": self._tokens[name]} if name in self._tokens else {}
+            page = self._client.get_log_events(
+                logGroupName=self._group, logStreamName=name, startFromHead=True, **token
+            )
+            for event in page["events"]:
+                self._on_log(event["message"])
+            if page["nextForwardToken"] == self._tokens.get(name):
+                return
+            self._tokens[name] = page["nextForwardToken"]
+
+
+@contextmanager
+def _api_errors(what: str) -> Iterator[None]:
+    """`_transport_errors`, and what SageMaker refuses becomes PermanentFailure with its words."""
+    from botocore.exceptions import ClientError
+
+    try:
+        with _transport_errors(what):
+            yield
+    except ClientError as error:
+        raise PermanentFailure(f"SageMaker refuses the {what}: {error}. Correct the request.") from error
+
+
+@contextmanager
+def _transport_errors(what: str) -> Iterator[None]:
+    """A lost connection, throttling and exhausted limits become PlatformFailure, refused credentials ConfigurationError."""
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
+
+    try:
+        yield
+    except (NoCredentialsError, NoRegionError) as error:
+        raise ConfigurationError(
+            f"AWS cannot be asked about the {what}: {error}. Set credentials and AWS_DEFAULT_REGION."
+        ) from error
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        if code in ("ThrottlingException", "ResourceLimitExceeded", "ServiceUnavailable") or status >= 500:
+            raise PlatformFailure(f"SageMaker could not serve the {what}: {error}. Try again.") from error
+        if code.startswith(
+            ("AccessDenied", "Unrecognized", "InvalidSignature", "ExpiredToken", "MissingAuthentication")
+        ):
+            raise ConfigurationError(
+                f"SageMaker refuses these credentials for the {what}: {error}. Correct them."
+            ) from error
+        raise
+    except BotoCoreError as error:
+        raise PlatformFailure(f"SageMaker did not answer about the {what}: {error}. Try again.") from error
+
+
+def _processing_input(name: str, uri: str) -> dict[str, Any]:
+    source = {
+        "S3Uri": uri,
+        "LocalPath": f"/opt/ml/processing/input/{name}",
+        "S3DataType": "S3Prefix",
+        "S3InputMode": "File",
+    }
+    return {"InputName": name, "S3Input": source}
+
+
+def _processing_output(name: str, uri: str) -> dict[str, Any]:
+    target = {"S3Uri": uri, "LocalPath": f"/opt/ml/processing/output/{name}", "S3UploadMode": "EndOfJob"}
+    return {"OutputName": name, "S3Output": target}
+
+
+def _channel(name: str, uri: str) -> dict[str, Any]:
+    source = {"S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}
+    return {"ChannelName": name, "DataSource": {"S3DataSource": source}}
+
+
+def _variant(model: str, instance_type: str, instance_count: int) -> dict[str, Any]:
+    return {
+        "VariantName": VARIANT,
+        "ModelName": model,
+        "InstanceType": instance_type,
+        "InitialInstanceCount": instance_count,
+        "InitialVariantWeight": 1.0,
+    }
+
+
+def _serving_environment(environment: Mapping[str, str] | None) -> dict[str, str]:
+    return {"SAGEMAKER_PROGRAM": "inference.py", **(environment or {})}
+
+
+def _hyperparameter(value: object) -> str:
+    import json
+
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _package(described: dict[str, Any]) -> ModelPackage:
+    container = described["InferenceSpecification"]["Containers"][0]
+    return ModelPackage(
+        arn=described["ModelPackageArn"],
+        version=int(described["ModelPackageVersion"]),
+        approval=described["ModelApprovalStatus"],
+        approval_description=described.get("ApprovalDescription", ""),
+        model_uri=container["ModelDataUrl"],
+        image=container.get("Image", ""),
+        metadata=described.get("CustomerMetadataProperties", {}),
+    )
+
+
+def _seconds(described: dict[str, Any], kind: str) -> float:
+    start, end = described.get(f"{kind}StartTime"), described.get(f"{kind}EndTime")
+    return (end - start).total_seconds() if start and end else 0.0
+
+
+def _valid_name(name: str, limit: int) -> str:
+    cleaned = re.sub(r"[^a-zA-Z0-9]+", "-", name).strip("-")[:limit].rstrip("-")
+    if not cleaned:
+        raise PermanentFailure(f"{name!r} cannot be made a name of SageMaker: use letters, digits and hyphens.")
+    return cleaned
+
+
+def _source_files(folder: Path) -> dict[str, bytes]:
+    """Relative posix name -> content of a project's files, without caches, tests and hidden files."""
+    if not folder.is_dir():
+        raise PermanentFailure(f"The project folder {folder} does not exist: correct its name.")
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if path.is_file() and not any(part in _NOT_SOURCE or part.startswith(".") for part in parts):
+            files["/".join(parts)] = path.read_bytes()
+    return files
