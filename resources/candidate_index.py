@@ -11,6 +11,7 @@ what is made of the hits. Layout below `root`:
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -47,7 +48,7 @@ class TantivyCandidateIndex(ConfigurableResource):
         ordered = sorted(entries, key=lambda entry: entry.name_id)
         if not ordered:
             raise LedgerlineError("The candidate index was given no names; materialize `listings` first.")
-        for before, after in zip(ordered, ordered[1:], strict=False):
+        for before, after in itertools.pairwise(ordered):
             if before.name_id == after.name_id:
                 raise LedgerlineError(f"Two names share the id {after.name_id!r}; give every entry an id of its own.")
         version = _version_of(ordered)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_CANDIDATES = 12
 HITS_PER_CHANNEL = 8
+MIN_SPELLING, LONG_NAME = 0.88, 8  # two slips in ten letters
 # What each channel's first place is worth when the union is cut to MAX_CANDIDATES; a literal name always stays.
 _CHANNEL_WEIGHT: dict[Channel, float] = {"exact": 4.0, "graph": 4.0, "bm25": 1.0, "ngram": 1.0}
 _KIND_ORDER = {"name": 0, "legal": 1, "english": 2, "alias": 3}
@@ -166,6 +167,9 @@ def _candidate(
         best = names[0]
     else:
         best = max(names, key=lambda e: (round(fuzz.ratio(surface, core(e.name))), _valid(e, day), e.name_id))
+    if not path and is_literal(surface, core(best.name)):
+        edge = Edge(f"company:{company_id}", "named", f"name:{best.name}", best.valid_from, best.valid_to, best.source)
+        path = (edge,)
     return Candidate(
         company_id,
         best.name,
@@ -177,6 +181,17 @@ def _candidate(
         best.valid_from,
         best.valid_to,
     )
+
+
+def is_literal(surface: str, name: str) -> bool:
+    """Whether a surface carries a name literally, both as `core`: the name in it, a run of its words, or a misspelling.
+
+    A misspelling keeps MIN_SPELLING of the letters of a name that is long enough for a slip to leave no doubt.
+    """
+    if f" {name} " in f" {surface} " or f" {surface} " in f" {name} ":
+        return True
+    one, other = surface.replace(" ", ""), name.replace(" ", "")
+    return one == other or (min(len(one), len(other)) >= LONG_NAME and fuzz.ratio(one, other) >= 100 * MIN_SPELLING)
 
 
 def _named_by_path(company_id: str, evidence: _Evidence, path: tuple[Edge, ...], day: str) -> Candidate:

@@ -39,8 +39,10 @@ LABELLED_CANDIDATES = pa.schema([  # what a ranker learns from
     ("kind", pa.string()),  # how the example was made: former_name, lower_case_word, subsidiary, ...
     ("group", pa.string()),  # entity the split must not tear apart (company_id of the truth or of the trap)
     ("as_of", pa.string()),
+    ("truth", pa.string()),  # the company that is right, null: none; it may be missing among the candidates
     ("position", pa.int32()),
-    ("company_id", pa.string()),
+    ("company_id", pa.string()),  # null in the only row of a mention that has no candidate at all
+    ("feature_set", pa.string()),  # ledgerline.mapping.features.FEATURE_SET
     ("features", pa.list_(pa.float32())),
     ("label", pa.int8()),  # 1: this candidate is the answer; a mention whose answer is none has no 1
 ])

@@ -10,10 +10,16 @@ import re
 import unicodedata
 from functools import lru_cache
 
-# Words that say what kind of body a firm is, not which one; dropped from the end of a name only.
-_PROPER = """inc incorporated corp corporation co company ltd limited llc lllp llp lp plc ag sa se nv ab asa as oyj oy spa
-    srl sarl sl sro gmbh kg kgaa bv cv bhd berhad pte pty pvt kk ua aps hf ooo pjsc sab spv"""
-STRICT_LEGAL_FORMS = frozenset(_PROPER.split())
+# Words that say what kind of body a firm is, not which one, by family; dropped from the end of a name only.
+_FAMILIES = {
+    1: "inc incorporated corp corporation co company",
+    2: "ltd limited plc",
+    3: "llc lp llp lllp",
+    4: """gmbh bv sa ag ab as asa nv srl sarl sl spa oy oyj kk pte pty pvt bhd berhad cv kg kgaa sro se aps hf ooo ua sas
+        pjsc sab spv ltda ulc""",
+}
+_FAMILY = {word: family for family, words in _FAMILIES.items() for word in words.split()}
+STRICT_LEGAL_FORMS = frozenset(_FAMILY)
 # These may be all that tells two firms apart, so that only `stem` drops them.
 LEGAL_FORMS = STRICT_LEGAL_FORMS | {"cos", "companies", "holdings", "holding", "group", "groep", "trust", "intl"}
 _LOOSE_ENDS = frozenset({"and", "de", "the", "com", "new", "of"})  # left over once a legal form is gone
@@ -90,6 +96,11 @@ def legal_form(text: str) -> str:
     """The last word where it is a legal form proper, else ""."""
     words = normalise(text).split()
     return words[-1] if len(words) > 1 and words[-1] in STRICT_LEGAL_FORMS else ""
+
+
+def form_family(text: str) -> int:
+    """The family of the legal form: 0 none, 1 American (Inc, Corp, Co), 2 British (Ltd, Plc), 3 partnerships, 4 others."""
+    return _FAMILY.get(legal_form(text), 0)
 
 
 def has_hangul(text: str) -> bool:

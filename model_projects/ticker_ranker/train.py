@@ -1,0 +1,187 @@
+"""Train the ranker: a LightGBM classifier of (mention, candidate) rows, a calibration and a threshold for "none".
+
+Runs as a SageMaker training job: channels `train` and `validation` (rows.parquet of preprocessing.py), hyperparameters as
+arguments or in SM_HPS. The model directory gets
+
+    model.txt          the trees, as LightGBM's text
+    calibration.json   raw score of the best candidate -> probability that it is right; and the threshold
+    schema.json        the names of the features, in order
+    code/inference.py  what serves it, so that model.tar.gz is complete
+
+The same rows and hyperparameters give the same bytes. Nothing here is pickled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightgbm as lgb
+import numpy as np
+import pyarrow.parquet as pq
+
+NOT_FEATURES = {"mention_id", "surface", "kind", "group", "as_of", "truth", "position", "company_id", "label"}
+# The candidate number 1 of a mention must win by its evidence, so that rows are weighted equally: no class weights.
+FIXED = {"objective": "binary", "bagging_fraction": 0.8, "bagging_freq": 1, "lambda_l2": 2.0, "verbosity": -1}
+DETERMINISTIC = {"deterministic": True, "force_row_wise": True}
+
+
+@dataclass(frozen=True)
+class Channel:
+    """Rows of one channel: features (rows x features), labels, and where each mention begins (`starts`, plus the end)."""
+
+    names: list[str]
+    features: np.ndarray
+    labels: np.ndarray
+    candidates: np.ndarray  # False for the placeholder row of a mention without any candidate
+    starts: np.ndarray
+    has_truth: np.ndarray  # per mention
+
+
+def read_channel(folder: Path) -> Channel:
+    table = pq.read_table(folder / "rows.parquet")
+    names = [name for name in table.column_names if name not in NOT_FEATURES]
+    features = np.column_stack([table[name].to_numpy() for name in names]).astype(np.float32)
+    mentions = np.array(table["mention_id"].to_pylist())
+    starts = np.flatnonzero(np.r_[True, mentions[1:] != mentions[:-1]])
+    truth = np.array([one is not None for one in table["truth"].to_pylist()])
+    return Channel(
+        names,
+        features,
+        table["label"].to_numpy().astype(np.int8),
+        np.array([one is not None for one in table["company_id"].to_pylist()]),
+        np.r_[starts, len(mentions)],
+        truth[starts],
+    )
+
+
+def best_of_mentions(channel: Channel, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Per mention the score of its best candidate (0 where it has none), and whether that candidate is right.
+
+    Equal scores: the earlier candidate, which is the one that retrieval found better.
+    """
+    best, right = [], []
+    for start, end in zip(channel.starts[:-1], channel.starts[1:], strict=True):
+        at = start + int(np.argmax(scores[start:end]))
+        best.append(scores[at] if channel.candidates[at] else 0.0)
+        right.append(bool(channel.labels[at]))
+    return np.array(best), np.array(right)
+
+
+def isotonic(scores: np.ndarray, right: np.ndarray) -> list[list[float]]:
+    """Points (score, probability) of the isotonic regression of `right` on `scores` (pool adjacent violators).
+
+    Each pooled block gives its mean score and its share of right ones, with one right and one wrong answer added at the
+    pool's own rate of the whole, so that no block claims certainty.
+    """
+    order = np.argsort(scores, kind="stable")
+    prior = float(right.mean())
+    blocks: list[list[float]] = []  # sum of scores, sum of right, count
+    for score, one in zip(scores[order], right[order], strict=True):
+        blocks.append([float(score), float(one), 1.0])
+        while len(blocks) > 1 and blocks[-2][1] * blocks[-1][2] >= blocks[-1][1] * blocks[-2][2]:
+            last = blocks.pop()
+            blocks[-1] = [a + b for a, b in zip(blocks[-1], last, strict=True)]
+    points = [[total / count, (hits + prior) / (count + 1.0)] for total, hits, count in blocks]
+    for before, after in itertools.pairwise(points):
+        after[1] = max(after[1], before[1])
+    return [[round(score, 6), round(probability, 6)] for score, probability in points]
+
+
+def choose_threshold(scores: np.ndarray, right: np.ndarray, has_truth: np.ndarray, false_link_cost: float) -> float:
+    """The score from which linking costs least: a wrong link costs `false_link_cost`, a missed one 1.
+
+    Between two scores that split the mentions equally well the middle (of the log odds) is taken.
+    """
+    order = np.argsort(-scores, kind="stable")
+    wrong = np.cumsum(~right[order])
+    missed = int(has_truth.sum()) - np.cumsum(right[order])
+    cost = np.r_[float(has_truth.sum()), false_link_cost * wrong + missed]
+    linked = int(np.argmin(cost))  # link the `linked` mentions with the highest scores
+    ordered = np.r_[1.0, scores[order], 0.0]
+    odds = [math.log(p / (1 - p)) for p in np.clip(ordered[linked : linked + 2], 1e-4, 1 - 1e-4)]
+    return round(1 / (1 + math.exp(-sum(odds) / 2)), 6)
+
+
+def train(train_rows: Channel, args: argparse.Namespace) -> lgb.Booster:
+    parameters = FIXED | DETERMINISTIC
+    parameters |= {
+        "learning_rate": args.learning_rate,
+        "num_leaves": args.leaves,
+        "min_data_in_leaf": args.min_rows_per_leaf,
+        "feature_fraction": args.feature_fraction,
+        "num_threads": args.threads,
+        "seed": args.seed,
+    }
+    used = train_rows.candidates
+    data = lgb.Dataset(train_rows.features[used], train_rows.labels[used], feature_name=train_rows.names)
+    return lgb.train(parameters, data, num_boost_round=args.rounds)
+
+
+def write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, sort_keys=True, indent=1) + "\n", encoding="utf-8")
+
+
+def main(arguments: list[str]) -> int:
+    args = parse(arguments)
+    rows, validation = read_channel(args.train), read_channel(args.validation)
+    if rows.names != validation.names:
+        print("The channels train and validation have different features; run preprocessing.py again.", file=sys.stderr)
+        return 1
+    model = train(rows, args)
+    scores = np.asarray(model.predict(validation.features, num_threads=args.threads))
+    best, right = best_of_mentions(validation, scores)
+    threshold = choose_threshold(best, right, validation.has_truth, args.false_link_cost)
+    linked = best >= threshold
+    accuracy = float(np.mean(np.where(linked, right, ~validation.has_truth)))
+    chance = np.clip(scores[validation.candidates], 1e-7, 1 - 1e-7)
+    labels = validation.labels[validation.candidates]
+    loss = float(-np.mean(np.where(labels == 1, np.log(chance), np.log(1 - chance))))
+    args.model_dir.mkdir(parents=True, exist_ok=True)
+    model.save_model(str(args.model_dir / "model.txt"))
+    write_json(args.model_dir / "calibration.json", {"points": isotonic(best, right), "threshold": threshold})
+    write_json(args.model_dir / "schema.json", {"feature_names": rows.names})
+    code = args.model_dir / "code"
+    code.mkdir(exist_ok=True)
+    shutil.copyfile(Path(__file__).resolve().with_name("inference.py"), code / "inference.py")
+    print(f"rows={len(rows.labels)}; mentions={len(rows.has_truth)}; features={len(rows.names)};")
+    print(f"validation-accuracy={accuracy:.6f};")
+    print(f"validation-log-loss={loss:.6f};")
+    print(f"threshold={threshold:.6f};")
+    return 0
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    given = json.loads(os.environ.get("SM_HPS", "{}"))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name, kind, default in (
+        ("rounds", int, 350),
+        ("learning-rate", float, 0.06),
+        ("leaves", int, 31),
+        ("min-rows-per-leaf", int, 20),
+        ("feature-fraction", float, 0.7),
+        ("false-link-cost", float, 2.0),
+        ("threads", int, 2),
+        ("seed", int, 7),
+    ):
+        parser.add_argument(f"--{name}", type=kind, default=kind(given.get(name, default)))
+    parser.add_argument("--train", type=Path, default=os.environ.get("SM_CHANNEL_TRAIN"))
+    parser.add_argument("--validation", type=Path, default=os.environ.get("SM_CHANNEL_VALIDATION"))
+    parser.add_argument("--model-dir", type=Path, default=os.environ.get("SM_MODEL_DIR"))
+    args, _ = parser.parse_known_args(arguments)  # platforms may add hyperparameters of their own
+    for name in ("train", "validation", "model_dir"):
+        if getattr(args, name) is None:
+            parser.error(f"--{name.replace('_', '-')} is needed where the platform sets no SM_ variable for it")
+    args.train, args.validation, args.model_dir = Path(args.train), Path(args.validation), Path(args.model_dir)
+    return args
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
