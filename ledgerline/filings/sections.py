@@ -1,0 +1,107 @@
+"""Where the items of a form begin and end in a document's text. Pure rules on text; DART's titles are in `dart`.
+
+Names of sections: 8-K "2.02" (before August 2004 "5"); 10-K "1A", "7"; 10-Q "I.2", "II.1A", since both of its parts
+count from 1. A section runs from its heading to the next heading (or the signatures), so
+`text[section.start:section.end]` begins with the word Item. Other forms have no sections.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+
+from ledgerline.filings.records import Section
+
+# A title is one line; what is longer is a paragraph that goes on behind the heading.
+MAX_TITLE_CHARACTERS = 200
+
+_SIGNATURES = re.compile(r"^[ \t]*SIGNATURES?[ \t]*:?[ \t]*(?:PAGE)?$", re.M | re.I)
+_ITEM_8K = re.compile(r"^[^\w\n]{0,8}Items?[\s]{0,4}(\d{1,2})[ \t]{0,2}\.[ \t]{0,2}(\d{2})(?!\d)", re.M | re.I)
+_ITEM_8K_OLD = re.compile(r"^[^\w\n]{0,8}Items?[\s]{0,4}(\d{1,2})(?![\d])(?!\.\d)(?=[\s.:)\-–—]|$)", re.M | re.I)
+_ITEM_10 = re.compile(
+    r"^[^\w\n]{0,8}(?:PART[ \t]+(I{1,3}V?)[ \t,.:;\-–—]{0,8})?Items?[\s]{0,4}(\d{1,2})[ \t]{0,2}"
+    r"([ABC](?![a-z]))?(?=[\s.:)\-–—]|$)",
+    re.M | re.I,
+)
+_PART = re.compile(r"^[^\w\n]{0,8}PART[ \t]+(I{1,3}V?)\b", re.M | re.I)
+
+ITEMS_8K = frozenset(
+    "1.01 1.02 1.03 1.04 1.05 2.01 2.02 2.03 2.04 2.05 2.06 3.01 3.02 3.03 4.01 4.02 5.01 5.02 5.03 5.04 5.05 5.06 5.07 "
+    "5.08 6.01 6.02 6.03 6.04 6.05 6.06 6.10 7.01 8.01 9.01".split()
+)
+ITEMS_10K = tuple("1 1A 1B 1C 2 3 4 5 6 7 7A 8 9 9A 9B 9C 10 11 12 13 14 15 16".split())
+
+
+def sections_of(form: str, text: str) -> tuple[Section, ...]:
+    """The sections of a primary document's text for its form; empty for forms without items."""
+    family = form.upper().partition("/")[0].strip()
+    if family in ("8-K", "8-K12B", "8-K12G3", "8-K15D5"):
+        return _sections_8k(text)
+    if family in ("10-K", "10-K405", "10-KSB", "10-KT", "10-K405T"):
+        return _sections_10(text, parts=False)
+    if family in ("10-Q", "10-QSB", "10-QT"):
+        return _sections_10(text, parts=True)
+    return ()
+
+
+def _sections_8k(text: str) -> tuple[Section, ...]:
+    found = [
+        (f"{int(match.group(1))}.{match.group(2)}", match.start(), match.end())
+        for match in _ITEM_8K.finditer(text)
+        if f"{int(match.group(1))}.{match.group(2)}" in ITEMS_8K
+    ]
+    if not found:
+        found = [
+            (str(int(match.group(1))), match.start(), match.end())
+            for match in _ITEM_8K_OLD.finditer(text)
+            if 1 <= int(match.group(1)) <= 12
+        ]
+    return _between(text, found, _end_of_items(text, found))
+
+
+def _sections_10(text: str, *, parts: bool) -> tuple[Section, ...]:
+    found = []
+    headings = [(match.start(), match.group(1).upper()) for match in _PART.finditer(text)]
+    for match in _ITEM_10.finditer(text):
+        name = f"{int(match.group(2))}{(match.group(3) or '').upper()}"
+        if name not in ITEMS_10K:
+            continue
+        if parts:
+            before = bisect_right(headings, (match.start(), "Z"))
+            name = f"{headings[before - 1][1] if before else 'I'}.{name}"
+        found.append((name, match.start(), match.end()))
+    return _longest(_between(text, found, _end_of_items(text, found)))
+
+
+def _end_of_items(text: str, found: list[tuple[str, int, int]]) -> int:
+    """The signatures behind the last heading, or the end of the text."""
+    if not found:
+        return len(text)
+    signatures = _SIGNATURES.search(text, found[-1][2])
+    return signatures.start() if signatures else len(text)
+
+
+def _between(text: str, found: list[tuple[str, int, int]], end: int) -> tuple[Section, ...]:
+    if not found:
+        return ()
+    starts = [start for _, start, _ in found[1:]] + [end]
+    return tuple(
+        Section(name, _title(text, after), start, stop)
+        for (name, start, after), stop in zip(found, starts, strict=True)
+    )
+
+
+def _title(text: str, after: int) -> str:
+    """The words behind the item's number: on its line, or on the next where its line has no more."""
+    line = text[after : after + MAX_TITLE_CHARACTERS].lstrip(" \t\n.:)-–—").split("\n", 1)[0]
+    return " ".join(line.split())
+
+
+def _longest(sections: tuple[Section, ...]) -> tuple[Section, ...]:
+    """Of the sections of one name the longest: the others are lines of a table of contents or references."""
+    best: dict[str, Section] = {}
+    for section in sections:
+        known = best.get(section.name)
+        if known is None or section.end - section.start > known.end - known.start:
+            best[section.name] = section
+    return tuple(sorted(best.values(), key=lambda section: section.start))

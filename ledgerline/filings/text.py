@@ -1,0 +1,291 @@
+"""Markup to readable text with stable offsets. The HTML parser is hidden behind `html_to_text`; callers never see it.
+
+The normal form, which the offsets of sections index (Python characters of the returned string):
+- one line per block (paragraph, list item, heading, table row), lines separated by one "\\n", no blank lines;
+- within a line runs of white space are one blank, no-break and other wide blanks are blanks, soft hyphens and
+  zero-width characters are gone;
+- the cells of a row are separated by one tab, empty cells are left out;
+- scripts, styles, comments and the hidden header of inline XBRL (`ix:header`) are left out.
+Plain text (`plain_to_text`) keeps its own lines and columns, since they are its layout.
+
+The same markup gives the same text with both engines on the golden pages of the tests. Everything is linear in the
+markup: tables become marked blocks *before* the parse, because turbohtml pads columns to their widest cell, which
+makes 1 TB of 1 MB; formatting tags are dropped where so many stay open that HTML's reconstruction of them explodes.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import Any
+
+from lxml import etree
+
+try:
+    import turbohtml
+except ImportError:  # no wheel for this platform: lxml does the work, at a third of the speed
+    turbohtml = None  # type: ignore[assignment]
+
+_LAYOUT = None if turbohtml is None else turbohtml.PlainText(bullet="")
+
+# A tree costs about 20 times its markup; pieces of this size bound the memory of a 400 MB document.
+MAX_PIECE_CHARACTERS = 4 * 1024 * 1024
+# Open formatting elements are repeated in every later block: depth x tags bounds the nodes (130 bytes each).
+MAX_REPEATED_NODES = 2_000_000
+
+_ROW, _CELL, _END, _GONE = "\x01", "\x02", "\x03", "\x04"
+
+
+def _any_case(names: str) -> str:
+    """An alternation of names in any case; character classes are three times faster than re.IGNORECASE."""
+    return "|".join("".join(f"[{letter}{letter.upper()}]" for letter in name) for name in names.split())
+
+
+_FORMATTING_NAMES = "a b big code em font i nobr s small strike strong tt u"
+_FORMATTING_PATTERN = f"(?:[abisuABISU]|{_any_case('big code em font nobr small strike strong tt')})(?=[\\s/>])"
+_MARKED = re.compile(f"(</?{_any_case('table')}|<[tT][rRdDhH]|</?{_FORMATTING_PATTERN})")
+_FORMATTING_TAG = re.compile(f"</?{_FORMATTING_PATTERN}[^>]*>")
+
+
+def _marks() -> dict[str, str]:
+    """Table tags in every case -> what stands for them before the parse. Other tags are not in it."""
+    marks = {}
+    for name, opened in (("tr", _ROW), ("td", _CELL), ("th", _CELL)):
+        for spelled in _spellings(name):
+            marks[f"<{spelled}"] = f"{opened}<{spelled}"
+    for spelled in _spellings("table"):
+        marks[f"<{spelled}"] = f"{_END}<div"
+        marks[f"</{spelled}"] = f"{_END}</div"
+    return marks
+
+
+def _spellings(name: str) -> list[str]:
+    spelled = [""]
+    for letter in name:
+        spelled = [start + case for start in spelled for case in (letter, letter.upper())]
+    return spelled
+
+
+_MARKS = _marks()
+_DEPTHS = {f"<{spelled}": (name, 1) for name in _FORMATTING_NAMES.split() for spelled in _spellings(name)}
+_DEPTHS |= {f"</{spelled}": (name, -1) for name in _FORMATTING_NAMES.split() for spelled in _spellings(name)}
+_IX_HEADER = re.compile(r"<(/?)ix:header\b", re.I)
+_SOFT = str.maketrans(dict.fromkeys("\xad\u200b\u200c\u200d\u2060\ufeff"))
+_WIDE_BLANKS = "\xa0\u2002\u2003\u2007\u2009\u202f\u3000"
+_CONTROLS = dict.fromkeys([*range(9), 11, *range(14, 32), 127])
+_CONTROL_CHARACTERS = "".join(map(chr, _CONTROLS))
+_PIECE_END = re.compile(r"</(?:p|div|tr|table|li)\s*>", re.I)
+
+
+def decode(raw: bytes) -> str:
+    """Bytes of a US document as text: UTF-8 where valid (ASCII in practice), else Windows-1252, never an error."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("cp1252", errors="replace")
+
+
+def html_to_text(markup: bytes | str) -> str:
+    """The text of an HTML page in the normal form of this module. Never raises for any markup."""
+    source = markup if isinstance(markup, str) else decode(markup)
+    visible = _without_ix_header(_without_controls(source))
+    pieces = [_tidy(_extract(_prepared(piece))) for piece in _pieces(visible)]
+    return "\n".join(piece for piece in pieces if piece)
+
+
+def looks_like_html(source: str) -> bool:
+    """Whether a document's beginning is that of an HTML page."""
+    head = source[:4096].lower()
+    return "<html" in head or "<!doctype html" in head or "<body" in head or ("<div" in head and "</" in head)
+
+
+_SGML_TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9:-]{0,30}(?:\s[^<>]{0,500})?>")
+
+
+def plain_to_text(source: str) -> str:
+    """The text of a plain document of the 1990s: tags such as <PAGE>, <TABLE>, <S>, <C> go, lines and columns stay."""
+    lines = _without_controls(source).replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n")
+    text = html.unescape(_SGML_TAG.sub("", lines)) if "<" in lines or "&" in lines else lines
+    return "\n".join(line.rstrip() for line in _plain_blanks(text).split("\n")).strip("\n")
+
+
+_XML_TOKEN = re.compile(r"<!\[CDATA\[(.*?)\]\]>|<(/?)([A-Za-z_][^\s/>]*)[^>]*?(/?)>|<[!?][^>]*>", re.S)
+_ROW_ELEMENTS = frozenset({"infoTable"})
+
+
+def xml_to_text(source: str) -> str:
+    """The text of a form in XML (ownership, 13F): a line `name: value` per element with a value, in document order.
+
+    An element that only wraps `<value>` gives its own name. The holdings of a 13F information table are one line each,
+    values separated by tabs. Entities of a document type are never expanded: there is no XML parser here.
+    """
+    lines: list[str] = []
+    row: list[str] | None = None
+    parent, name = "", ""
+    position = 0
+    for token in _XML_TOKEN.finditer(source):
+        value = source[position : token.start()].strip() or (token.group(1) or "").strip()
+        position = token.end()
+        if value and name:
+            value = " ".join(html.unescape(value).split())
+            if row is not None:
+                row.append(value)
+            else:
+                lines.append(f"{parent if name == 'value' and parent else name}: {value}")
+        tag = token.group(3)
+        if tag is None:
+            continue
+        local = tag.rpartition(":")[2]
+        if local in _ROW_ELEMENTS:
+            if row:
+                lines.append("\t".join(row))
+            row = None if token.group(2) else []
+        if token.group(2) or token.group(4):
+            name = ""
+        else:
+            parent, name = name or parent, local
+    return _plain_blanks(_without_controls("\n".join(lines)))
+
+
+def _plain_blanks(text: str) -> str:
+    """Wide blanks become blanks, invisible characters go. ASCII text is returned as it is."""
+    if text.isascii():
+        return text
+    for blank in _WIDE_BLANKS:
+        text = text.replace(blank, " ")
+    return text.translate(_SOFT) if any(soft in text for soft in "\xad\u200b\u200c\u200d\u2060\ufeff") else text
+
+
+def _without_controls(source: str) -> str:
+    """Control characters other than tab and line ends go: they are no text, and three of them mark tables here."""
+    if not any(mark in source for mark in _CONTROL_CHARACTERS):
+        return source
+    return source.translate(_CONTROLS)
+
+
+def _without_ix_header(source: str) -> str:
+    """Cut `<ix:header>...</ix:header>`: facts hidden from the reader. An unclosed one is left alone."""
+    opened = _IX_HEADER.search(source)
+    if opened is None:
+        return source
+    kept: list[str] = []
+    position = 0
+    while opened is not None:
+        closed = source.find("</ix:header>", opened.end()) if not opened.group(1) else -1
+        if closed < 0:
+            break
+        kept.append(source[position : opened.start()])
+        position = closed + len("</ix:header>")
+        opened = _IX_HEADER.search(source, position)
+    kept.append(source[position:])
+    return "".join(kept)
+
+
+def _prepared(piece: str) -> str:
+    """Tables become blocks with a mark before each row and cell; formatting goes where too much of it stays open."""
+    parts = _MARKED.split(piece)
+    tags = parts[1::2]
+    parts[1::2] = [_MARKS.get(tag, tag) for tag in tags]
+    prepared = "".join(parts)
+    if _most_open(tags) * piece.count("<") > MAX_REPEATED_NODES:
+        return _FORMATTING_TAG.sub(_GONE, prepared)  # a mark, lest `<f<b>ont>` become a tag
+    return prepared
+
+
+def _most_open(tags: list[str]) -> int:
+    """The most formatting elements that are open at one place, each name counted for itself."""
+    depth = dict.fromkeys(_FORMATTING_NAMES.split(), 0)
+    total = most = 0
+    for tag in tags:
+        if tag in _DEPTHS:
+            name, step = _DEPTHS[tag]
+            if step > 0 or depth[name] > 0:
+                depth[name] += step
+                total += step
+                most = max(most, total)
+    return most
+
+
+def _pieces(source: str) -> list[str]:
+    """Cut long markup after closing tags, so that no tree is built of more than one piece."""
+    pieces: list[str] = []
+    start = 0
+    while len(source) - start > MAX_PIECE_CHARACTERS:
+        wanted = start + MAX_PIECE_CHARACTERS
+        found = _PIECE_END.search(source, wanted, wanted + MAX_PIECE_CHARACTERS)
+        end = found.end() if found else wanted
+        pieces.append(source[start:end])
+        start = end
+    pieces.append(source[start:])
+    return pieces
+
+
+def _extract(piece: str) -> str:
+    if turbohtml is not None:
+        try:
+            return turbohtml.parse(piece, positions=False).to_text(_LAYOUT)
+        except (ValueError, RuntimeError, RecursionError):
+            pass  # young parser: what it cannot read, lxml reads
+    return _lxml_text(piece)
+
+
+_BLOCKS = frozenset(
+    "address article aside blockquote body br center dd div dl dt fieldset figure footer form h1 h2 h3 h4 h5 h6 head "
+    "header hr html li main nav ol option p pre section table tbody td tfoot th thead title tr ul xbrl text".split()
+)
+_SILENT = frozenset(("script", "style", "head", "title"))
+
+
+class _TextTarget:
+    """A SAX target that writes text with a line end around blocks; keeps no tree."""
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+        self.silent = 0
+        self.preformatted = 0
+
+    def start(self, tag: Any, _attributes: Any) -> None:
+        if tag in _SILENT:
+            self.silent += 1
+        elif tag in _BLOCKS:
+            self.preformatted += tag == "pre"
+            self.parts.append("\n")
+
+    def end(self, tag: Any) -> None:
+        if tag in _SILENT:
+            self.silent = max(0, self.silent - 1)
+        elif tag in _BLOCKS:
+            self.preformatted = max(0, self.preformatted - (tag == "pre"))
+            self.parts.append("\n")
+
+    def data(self, data: str) -> None:
+        if not self.silent:
+            self.parts.append(data if self.preformatted else data.replace("\n", " "))
+
+    def comment(self, _text: str) -> None:
+        """Comments are no text."""
+
+    def close(self) -> str:
+        return "".join(self.parts)
+
+
+def _lxml_text(piece: str) -> str:
+    parser = etree.HTMLParser(target=_TextTarget(), huge_tree=True, encoding="utf-8", remove_pis=True)
+    parser.feed(piece.encode("utf-8", errors="replace"))
+    return parser.close()
+
+
+def _tidy(text: str) -> str:
+    """Bring an engine's text into the normal form: rows on one line, cells by tabs, no blank lines."""
+    parts = _plain_blanks(text).replace(_GONE, "").split(_ROW)
+    lines = _lines(parts[0])
+    for part in parts[1:]:
+        row, ended, rest = part.partition(_END)
+        lines.append("\t".join([" ".join(cell.split()) for cell in row.split(_CELL) if cell and not cell.isspace()]))
+        if ended:
+            lines += _lines(rest)
+    return "\n".join(filter(None, lines))
+
+
+def _lines(text: str) -> list[str]:
+    return [" ".join(line.split()) for line in text.replace(_CELL, "\t").replace(_END, "\n").split("\n")]
