@@ -75,7 +75,8 @@ class Tokens:
 class Features:
     """The features a document keeps: `ids` uint32 (k,), ascending and unique, all of at least `level`.
 
-    `first` and `grams` (k,) say at which token the feature first stands and of how many tokens it is made.
+    `first` and `grams` (k,) say at which token the feature first stands and of how many tokens it is made. `figures` is
+    a fingerprint of all figures of the whole text, in any order: a long text keeps few of them as features.
     """
 
     tokens: Tokens
@@ -83,6 +84,7 @@ class Features:
     level: int
     first: NDArray[np.int64]
     grams: NDArray[np.uint8]
+    figures: int
 
     def phrase(self, index: int) -> str:
         """The words of feature `index`, as they stand in the text, on one line."""
@@ -165,7 +167,8 @@ def extract(text: str, limit: int = MAX_FEATURES) -> Features:
     figures = (size_of == 0) & tokens.figures[first]
     ids = _feature_ids(values[kept], figures)
     ids, chosen = np.unique(ids, return_index=True)
-    return Features(tokens, ids, level, first[chosen], (size_of[chosen] + 1).astype(np.uint8))
+    all_figures = int(mix(tokens.hashes[tokens.figures]).sum(dtype=np.uint64))
+    return Features(tokens, ids, level, first[chosen], (size_of[chosen] + 1).astype(np.uint8), all_figures)
 
 
 def _largest(level: int) -> np.uint64:

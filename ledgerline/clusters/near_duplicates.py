@@ -9,8 +9,8 @@ How a document is judged:
 2. Candidates are earlier documents that share at least `MIN_SHARED` *rare* features (frequency <= `RARE`). A legal
    footer that a fifth of all documents carry is never rare: it proposes nobody, and its cost does not grow.
 3. The best `CANDIDATES` are compared on all features by cosine, weighted by idf = ln((documents + 1) / frequency).
-4. The nearest one is linked that has `THRESHOLD`, and that neither *one shared block* nor *other figures* nor *another
-   issuer* speaks against (see `_Comparison` and `_judge`).
+4. The nearest one is linked that has `THRESHOLD`, and against which neither *another beginning*, *one shared block*,
+   *other figures* nor *another issuer* speaks (see `_Comparison` and `_judge`).
 
 Cluster quality here means development data of edited newswire; `python -m benchmarks.clusters` measures it.
 
@@ -45,17 +45,20 @@ RARE = 40  # a feature of more documents than this proposes no candidates: it is
 POSTED = 128  # features of a document that later ones can find it by: a sample, the same one in similar documents
 MIN_SHARED = 2  # one shared rare feature is a shared name; two are worth a comparison
 CANDIDATES = 8
-# BCubed F1 on development data is within .003 of its best from .37 to .43.
+# BCubed F1 is within .003 of its best from .37 to .43.
 THRESHOLD = 0.40
 COPY = 0.99  # white space, or one word in some hundred; two persons' certifications of one report have .95 to .98
 MIN_TOKENS = 5  # fewer words prove nothing: every such document is its own cluster
 # Other figures: two of five must be shared; one more is granted to both sides, so that a single figure decides nothing.
-# Real edits and corrections share half or more, fillings of one template hardly any; F1 is flat from .3 to .5.
+# Edited and corrected copies share half or more, fillings of one template hardly any; F1 is flat from .3 to .5.
 FIGURES_AGREE = 0.40
+# Another beginning: the same text begins alike, but for a dateline: .04 is the 99th percentile of edited copies ...
+OTHER_BEGINNING = 0.15
+EXCERPT = 0.90  # ... unless one document is an excerpt of the other: all but covered by it.
 # One shared block: at least this share of the new document stands in one stretch without a shared phrase ...
 FOREIGN_STRETCH = 0.30
-# ... and neither document is covered to this share by the other (a truncated or continued document is).
-COVERED = 0.60
+# ... and not even this share of either document stands in the other (a truncated or continued document is).
+COVERED = 0.50
 SHARED_SHOWN = 5
 
 _FORMAT = "ledgerline-near-duplicates"
@@ -103,11 +106,17 @@ class _Comparison:
     similarity: float
     shared: NDArray[np.bool_]  # over the new document's features
     figures: tuple[int, int, int]  # shared, of the new document, of the earlier one
+    all_figures: bool  # the same figures in the whole of both texts
     covered: float  # the larger share of either document's weight that is shared
-    stretch: float  # the share of the new document's weight in its longest stretch without a shared phrase
+    beginning: float  # the share of the new document's weight before its first shared phrase
+    stretch: float  # the same in its longest stretch without a shared phrase
+
+    def other_beginning(self) -> bool:
+        """Two texts that share a footer, also when it is still new and counts as rare; an excerpt is covered."""
+        return self.beginning > OTHER_BEGINNING and self.covered < EXCERPT
 
     def one_shared_block(self) -> bool:
-        """Two texts that share a footer and nothing else: also when the footer is new, and still counts as rare."""
+        """Two texts that share a part, and each say something else in another part."""
         return self.stretch > FOREIGN_STRETCH and self.covered < COVERED
 
     def other_figures(self) -> bool:
@@ -116,8 +125,7 @@ class _Comparison:
         return (shared + 1) < FIGURES_AGREE * (min(new, old) + 1)
 
     def is_copy(self) -> bool:
-        shared, new, old = self.figures
-        return self.similarity >= COPY and shared == new == old
+        return self.similarity >= COPY and self.all_figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +144,7 @@ class NearDuplicates:
         self._ids: list[str] = []
         self._features = GrowingArray(np.zeros(0, dtype=np.uint32))
         self._ends = GrowingArray(np.zeros(0, dtype=np.int64))
+        self._figures = GrowingArray(np.zeros(0, dtype=np.uint64))
         self._levels = GrowingArray(np.zeros(0, dtype=np.uint8))
         self._issuers = GrowingArray(np.zeros(0, dtype=np.uint64))
         self._forms = GrowingArray(np.zeros(0, dtype=np.uint64))
@@ -194,7 +203,8 @@ class NearDuplicates:
             if similarities[place] < THRESHOLD:
                 break
             old = self._features_of(int(candidates[place]))
-            comparison = _compare(features, weights, old, lowest[place], float(similarities[place]))
+            same_figures = int(self._figures.values[candidates[place]]) == features.figures
+            comparison = _compare(features, weights, old, lowest[place], float(similarities[place]), same_figures)
             relation = self._judge(comparison, int(candidates[place]), issuer, form)
             if relation is not None:
                 return _Nearest(int(candidates[place]), comparison.similarity, relation, comparison.shared)
@@ -217,7 +227,7 @@ class NearDuplicates:
 
     def _judge(self, comparison: _Comparison, candidate: int, issuer: int, form: int) -> Relation | None:
         """The relation to a candidate, or None where it is not the same text. Unknown issuers and forms say nothing."""
-        if comparison.one_shared_block():
+        if comparison.other_beginning() or comparison.one_shared_block():
             return None
         if comparison.is_copy():
             return "copy"
@@ -242,6 +252,7 @@ class NearDuplicates:
         self._ids.append(document_id)
         self._features.extend(features.ids)
         self._ends.extend(np.array([self._features.size], dtype=np.int64))
+        self._figures.extend(np.array([features.figures], dtype=np.uint64))
         self._levels.extend(np.array([features.level], dtype=np.uint8))
         self._issuers.extend(np.array([issuer], dtype=np.uint64))
         self._forms.extend(np.array([form], dtype=np.uint64))
@@ -358,6 +369,7 @@ class NearDuplicates:
 _COLUMNS = {
     "features": np.uint32,
     "ends": np.int64,
+    "figures": np.uint64,
     "levels": np.uint8,
     "issuers": np.uint64,
     "forms": np.uint64,
@@ -401,7 +413,7 @@ def _contained(ids: U32, others: U32) -> NDArray[np.bool_]:
 
 
 def _compare(
-    features: Features, weights: NDArray[np.float64], old: U32, lowest: np.uint32, similarity: float
+    features: Features, weights: NDArray[np.float64], old: U32, lowest: np.uint32, similarity: float, all_figures: bool
 ) -> _Comparison:
     """What speaks for and against a candidate with the features `old`, on the features from `lowest` up."""
     old = old[np.searchsorted(old, lowest) :]
@@ -411,27 +423,29 @@ def _compare(
     figures = (ids & FIGURE_BIT) != 0
     whole = np.zeros(features.ids.size, dtype=bool)
     whole[begin:] = shared
+    beginning, stretch = _foreign(features.first[begin:], features.grams[begin:], weights, shared)
     # similarity = shared / sqrt(new * old), hence the covered share of the old document without its weights
     of_new = float(weights[shared].sum() / weights.sum())
     return _Comparison(
         similarity=similarity,
         shared=whole,
         figures=(int((shared & figures).sum()), int(figures.sum()), int(((old & FIGURE_BIT) != 0).sum())),
+        all_figures=all_figures,
         covered=max(of_new, similarity * similarity / of_new),
-        stretch=_longest_stretch(features.first[begin:], features.grams[begin:], weights, shared),
+        beginning=beginning,
+        stretch=stretch,
     )
 
 
-def _longest_stretch(
+def _foreign(
     first: NDArray[np.int64], grams: NDArray[np.uint8], weights: NDArray[np.float64], shared: NDArray[np.bool_]
-) -> float:
-    """The share of the weight that is not shared and lies between two neighbouring shared phrases (2 words or more)."""
-    total = float(weights.sum())
-    if not total:
-        return 0.0
+) -> tuple[float, float]:
+    """The share of weight that stands before the first shared phrase (2 words or more), and in the longest stretch
+    without one."""
     order = np.argsort(first, kind="stable")
     stretch = np.cumsum((shared & (grams >= 2))[order])
-    return float(np.bincount(stretch, weights=np.where(shared, 0.0, weights)[order]).max()) / total
+    foreign = np.bincount(stretch, weights=np.where(shared, 0.0, weights)[order]) / weights.sum()
+    return float(foreign[0]) if stretch[0] == 0 else 0.0, float(foreign.max())
 
 
 def _rarest_phrases(features: Features, weights: NDArray[np.float64], shared: NDArray[np.bool_]) -> tuple[str, ...]:

@@ -27,7 +27,10 @@ FOOTER = (
     "This announcement contains forward looking statements within the meaning of applicable securities laws. Such "
     "statements involve known and unknown risks and uncertainties which may cause actual results to differ materially "
     "from those expressed or implied. Readers are cautioned not to place undue reliance on them, and the company "
-    "undertakes no obligation to update any of them, whether as a result of new information or otherwise."
+    "undertakes no obligation to update any of them, whether as a result of new information or otherwise. Nothing "
+    "herein constitutes an offer to sell or the solicitation of an offer to buy any security in any jurisdiction in "
+    "which such offer, solicitation or sale would be unlawful prior to registration. Past performance is not "
+    "indicative of future results, and recipients should consult their own legal, tax and investment advisers."
 )
 VOCABULARY = [a + b + c for a in ("ba", "ko", "ti", "ru", "se") for b in ("lan", "mir", "dov", "pex") for c in "aeiou"]
 
@@ -91,6 +94,19 @@ def test_a_corrected_figure_is_a_near_duplicate_and_no_copy() -> None:
     assert (link.linked_to, link.relation) == ("d0", "near_duplicate")
 
 
+def test_a_corrected_figure_in_a_long_text_is_no_copy_either() -> None:
+    long = RAMP + " " + prose(1, 600)
+    link = assign(long, long.replace("420", "240"), before=background())[1]
+    assert link.similarity is not None
+    assert link.similarity > 0.99
+    assert link.relation == "near_duplicate"
+
+
+def test_two_texts_that_share_one_quotation_are_not_linked() -> None:
+    quotation = RAMP[RAMP.index("Chief executive") :]
+    assert assign(RAMP, prose(2, 60) + " " + quotation, before=background())[1].linked_to is None
+
+
 def test_a_truncated_and_a_continued_text_are_linked() -> None:
     longer = RAMP + " " + prose(1, 25)
     assert [link.cluster_id for link in assign(RAMP, RAMP[:190], longer, before=background())] == ["d0"] * 3
@@ -110,6 +126,16 @@ def test_a_legal_footer_that_is_still_new_does_not_merge_two_documents() -> None
     assert assign(RAMP + " " + FOOTER, HARVEST + " " + FOOTER, before=background())[1].linked_to is None
 
 
+def test_two_texts_that_share_their_beginning_and_nothing_else_are_not_linked() -> None:
+    cover, first, second = prose(1, 30), prose(2, 80), prose(3, 80)
+    assert assign(cover + " " + first, cover + " " + second, before=background())[1].linked_to is None
+
+
+def test_an_excerpt_from_the_middle_is_linked_though_it_begins_elsewhere() -> None:
+    whole = prose(1, 60) + " " + RAMP + " " + prose(2, 20)
+    assert [link.cluster_id for link in assign(whole, RAMP, before=background())] == ["d0", "d0"]
+
+
 def test_copies_with_and_without_a_common_footer_are_still_linked() -> None:
     with_footer = [prose(seed, 40) + " " + FOOTER for seed in range(60)]
     links = assign(*with_footer, RAMP, RAMP + " " + FOOTER)
@@ -120,8 +146,8 @@ def result(company: str, figures: Sequence[str]) -> str:
     net, before, revenue, revenue_before, tax, share = figures
     return (
         f"{company} fourth quarter net. Oper net {net} vs {before}. Revs {revenue} vs {revenue_before}. Note: oper "
-        f"data does not include year ago loss from discontinued foundry operations of {tax} dlrs, or {share} cts per shr, "
-        "and the reversal of tax credits from the flood of its Gary warehouse."
+        f"data does not include year ago loss from discontinued foundry operations of {tax} dlrs, or {share} cts "
+        "per shr, and the reversal of tax credits from the flood of its Gary warehouse."
     )
 
 
@@ -207,7 +233,8 @@ def test_korean_copies_are_linked_and_other_korean_texts_are_not() -> None:
     )
     other = (
         "서해해운은 싱가포르 선주와 3,400억원 규모의 장기 운송 계약을 체결했다. "
-        "계약 상대방의 요청으로 세부 조건은 2029년까지 공개하지 않으며 최근 매출액 대비 비율은 18.4퍼센트이다. 선박 여섯 척이 내년 봄부터 순차로 투입된다."
+        "계약 상대방의 요청으로 세부 조건은 2029년까지 공개하지 않으며 최근 매출액 대비 비율은 18.4퍼센트이다. "
+        "선박 여섯 척이 내년 봄부터 순차로 투입된다."
     )
     links = assign(notice, other, notice.replace("평택", "천안").replace("설명했다", "밝혔다"), before=background())
     assert [link.cluster_id for link in links] == ["d0", "d1", "d0"]
