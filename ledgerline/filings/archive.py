@@ -1,0 +1,97 @@
+"""What an archive folder of filings means: days, ids and times of files that no regulator serves any more. Pure rules.
+
+Reading the folder is in `resources/regulators.py`.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import re
+import zipfile
+from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta, timezone
+from zoneinfo import ZoneInfo
+
+from ledgerline.filings.feeds import ACCESSION, HeaderFacts
+from ledgerline.filings.records import FilingRef, Party
+from ledgerline.filings.times import EASTERN, KOREA, RELEASED_LATE
+
+# The day of a file that says nothing of its day, not even by an accession number: before EDGAR's first electronic filing.
+UNKNOWN_DAY = date(1993, 1, 1)
+# Letters of the SEC staff and their answers were released 28 to 73 days after acceptance; an archive does not say when.
+LATEST_RELEASE = timedelta(days=73)
+DART_DAY = re.compile(r"\d{14}")
+DART_NAME = re.compile(r'<DOCUMENT-NAME[^>]*ACODE="([^"]*)"[^>]*>([^<]*)')
+DART_COMPANY = re.compile(r'<COMPANY-NAME[^>]*AREGCIK="(\d{8})"[^>]*>([^<]*)')
+ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the same bytes, and so the same digest, on every run
+
+
+def edgar_file_ref(name: str, facts: HeaderFacts) -> FilingRef:
+    """The ref of a file `<accession>.txt|.nc`, or of any other file that lies among them: its name is then its id."""
+    in_name = ACCESSION.match(name)
+    filing_id = in_name.group() if in_name else facts.accession or name
+    day = facts.filed_on or _last_day_of_accession_year(filing_id)
+    return FilingRef("edgar", filing_id, day, facts.form, facts.parties, facts.accepted_at)
+
+
+def _last_day_of_accession_year(filing_id: str) -> date:
+    """The last day, so that a filing whose day is not known is never taken for known before it was."""
+    if not ACCESSION.fullmatch(filing_id):
+        return UNKNOWN_DAY
+    year = int(filing_id[11:13])
+    return date(1900 + year if year >= 93 else 2000 + year, 12, 31)
+
+
+def edgar_released_at(form: str, day: date, accepted_at: datetime | None) -> datetime:
+    """When a filing of an archive became public, as far as it can be said: stands for the Last-Modified of the server.
+
+    Its acceptance (the median delay is 25 s); without one the end of its day, Eastern. SEC correspondence: the latest
+    release that was measured. A replayed archive would otherwise make every filing available only today.
+    """
+    base = accepted_at or end_of_day(day, EASTERN)
+    return base + LATEST_RELEASE if form.upper().partition("/")[0] in RELEASED_LATE else base
+
+
+def dart_released_at(day: date) -> datetime:
+    """DART gives no time of day: the end of the receipt day in Korea, when the filing was surely public."""
+    return end_of_day(day, KOREA)
+
+
+def end_of_day(day: date, zone: ZoneInfo) -> datetime:
+    """The midnight that ends the day, in UTC."""
+    return datetime.combine(day + timedelta(days=1), time(), tzinfo=zone).astimezone(timezone.utc)
+
+
+def dart_file_ref(rcept_no: str, head: bytes) -> FilingRef:
+    """The ref of a document that no list names: day from its number, form and company from the start of its text."""
+    text = decode_dart_head(head)
+    name, company = DART_NAME.search(text), DART_COMPANY.search(text)
+    form = name[2].strip() if name else ""
+    parties = (Party(company[1], company[2].strip(), "Filer"),) if company else ()
+    return FilingRef("dart", rcept_no, dart_day(rcept_no), form, parties, title=form)
+
+
+def dart_day(rcept_no: str) -> date:
+    """The receipt day in a rcept_no (8 digits of date, 6 of sequence); the unknown day where it holds none."""
+    try:
+        return datetime.strptime(rcept_no[:8], "%Y%m%d").date()
+    except ValueError:
+        return UNKNOWN_DAY
+
+
+def decode_dart_head(head: bytes) -> str:
+    """Strict UTF-8, then CP949, whatever the declaration says; a character cut off at the end does not count."""
+    try:
+        return codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return head.decode("cp949", errors="replace")
+
+
+def zip_of_members(members: Mapping[str, bytes]) -> bytes:
+    """Bare document files as the ZIP that DART's document.xml would serve; equal members give equal bytes."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, body in sorted(members.items()):
+            archive.writestr(zipfile.ZipInfo(name, ZIP_DATE), body, compress_type=zipfile.ZIP_DEFLATED)
+    return out.getvalue()
