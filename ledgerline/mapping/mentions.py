@@ -4,7 +4,7 @@ Here: the dictionary of dated names and aliases, and the rules of case, word bou
 for whatever the date of the text: a former name is still a mention, and the date decides later whom it meant.
 
 Every mention is kept, also the hundredth of one name in one document and those in the filer's own boilerplate: offsets
-are the record, the context differs from one to the next, and a reader can count or drop repeats but not bring them back.
+are the record, the context differs from one to the next, and a reader can drop repeats but not bring them back.
 """
 
 from __future__ import annotations
@@ -38,20 +38,21 @@ _PARTICLE = re.compile(
     r"|로는|으로는|로부터|으로부터|라고|이라고|라는|이라는|이다|입니다|이며|이고|이란|란|라며|이라며|측은|측이|측의|만의|만은|만이|들|사|주)(?![0-9a-z가-힣])"
 )
 _FORMS = "|".join(sorted(STRICT_LEGAL_FORMS | {"company"}, key=len, reverse=True))
-_SUFFIXES = re.compile(rf"(?:(?: (?:&|and))? (?:{_FORMS}))+(?![0-9a-z가-힣])")
+_SUFFIXES = re.compile(rf"(?:(?: (?:&|and))? (?:{_FORMS})(?=s?[^0-9a-z가-힣]))+")
+# Legal forms that make a firm of an everyday word, and those that make one of one or two letters ("IA, CO" are states).
+_LONG_FORMS = ("inc", "corp", "ltd", "plc", "llc", "corporation", "company", "incorporated", "limited")
+_STRONG_FORMS = (*_LONG_FORMS, "co", "lp", "sa", "nv", "ag", "se")
 _ABBREVIATIONS = frozenset({"inc", "corp", "co", "ltd", "cos", "lp", "llc", "sa", "nv", "ag", "plc", "bhd"})
 _KOREAN_FORM_BEFORE = re.compile(r"(?:\(주\)|㈜|주식회사) ?$")
 _KOREAN_FORM_AFTER = re.compile(r" ?(?:\(주\)|㈜|주식회사)")
 # Forms in which a ticker says itself that it is one. Group 1 is the ticker.
-_EXCHANGES = (
-    r"NASDAQ|NYSE|NYSEMKT|AMEX|CBOE|BATS|OTC|OTCQB|OTCQX|OTCBB|OTCMKTS|TSX|TSXV|LSE|KRX|KOSPI|KOSDAQ|KONEX"
-    r"|New York Stock Exchange"
-)
 _TICKER = r"([A-Z]{1,5}(?:[.\-/][A-Z]{1,2})?|[0-9]{6})"
+# Each begins with a literal: only so does the search skip through a text quickly.
 _AFTER_EXCHANGE = re.compile(
-    rf"\b(?:{_EXCHANGES})(?:[ -](?:American|Arca|MKT|GS|GM|CM))?\s?:\s?{_TICKER}\b", re.IGNORECASE
+    r"(?:NASDAQ|Nasdaq|NYSE|New York Stock Exchange|AMEX|OTCQB|OTCQX|OTC|TSX|CBOE|Cboe|KRX|KOSPI|KOSDAQ|KONEX)"
+    rf"(?:[ -]?(?:American|Arca|MKT|GS|GM|CM))?\s?:\s?{_TICKER}\b"
 )
-_CASHTAG = re.compile(r"(?<![\w$])\$([A-Z]{1,5}(?:\.[A-Z])?)\b(?![\d.,]*\d)")
+_CASHTAG = re.compile(r"\$(?<![\w$]\$)([A-Z]{1,5}(?:\.[A-Z])?)\b(?![\d.,]*\d)")
 _REUTERS = re.compile(r"[(<]([A-Z]{1,5})\.(?:O|N|OQ|A|K|P|PK)[)>]")
 _IN_BRACKETS = re.compile(r"\s?\(([A-Z]{1,5}|[0-9]{6})\)")
 
@@ -65,10 +66,11 @@ _APOSTROPHES = "'’`´‘"
 class _Name:
     """What the dictionary knows of one folded name."""
 
-    weak: bool  # needs a legal form or a ticker beside it
+    weak: bool  # an everyday word: needs a legal form beside it
     blocks: bool  # of an unlisted firm: no mention, but it hides the listed name that it begins with
     lower: bool  # written in lower case by the firm itself ("eBay", "iRobot")
     words: int
+    length: int  # of the name alone; a weak English name is in the dictionary with a legal form after it
 
 
 class MentionFinder:
@@ -114,10 +116,15 @@ class MentionFinder:
             number, end = self._longest_whole(folded, offsets, lower, (number, start, end), language)
             if number < 0 or self._names[number].blocks:
                 continue
+            name = self._names[number]
+            end = min(end, start + 1 + name.length)
             span, has_form = _with_legal_form(text, folded, offsets, lower, start + 1, end)
-            if has_form or (self._names[number].words > 1 and not self._names[number].weak):
+            if name.weak:
+                if has_form and not _is_tail(folded, lower, start):
+                    spans.append(span)
+            elif has_form or name.words > 1:
                 spans.append(span)
-            elif not self._names[number].weak or self._has_ticker_after(text, span):
+            else:
                 bare.append((span, number))
         in_capitals = Counter(number for _, number in bare)
         spans += [span for span, number in bare if in_lower_case[number] <= in_capitals[number]]
@@ -142,12 +149,6 @@ class MentionFinder:
             if end <= start:
                 return -1, start
             number = self._numbers.get(folded[start:end], -1)
-
-    def _has_ticker_after(self, text: str, span: Span) -> bool:
-        match = _IN_BRACKETS.match(text, span.end)
-        return bool(match and match.group(1) in self._tickers) or bool(
-            _AFTER_EXCHANGE.match(text, span.end + 2) and text[span.end : span.end + 2] == " ("
-        )
 
     def _explicit_tickers(self, text: str, names: list[Span]) -> list[Span]:
         """Tickers that say themselves that they are: "(NASDAQ: AAPL)", "$AAPL", "(AAPL.O)", and "Apple (AAPL)"."""
@@ -248,12 +249,20 @@ def _add(dictionary: dict[str, _Name], form: str, name: str) -> None:
     words = form.split()
     weak = all(word in ordinary_words.ENGLISH for word in words)
     weak = weak or (len(words) == 1 and (_is_tiny(form, name) or form in ordinary_words.KOREAN))
-    entry = _Name(weak=weak, blocks=False, lower=name[:1].islower() and not name.islower(), words=len(words))
-    for spelling in (form, form.replace(" and ", " & ")):
+    entry = _Name(weak, False, name[:1].islower() and not name.islower(), len(words), len(form))
+    for spelling in _spellings(form, weak=weak):
         known = dictionary.get(spelling)
         # The stronger reading of two equal forms counts.
         if spelling and (known is None or (known.weak and not entry.weak)):
             dictionary[spelling] = entry
+
+
+def _spellings(form: str, *, weak: bool) -> Iterable[str]:
+    """How a name is looked for: as it is and with "&"; an everyday English word only with each legal form after it,
+    since it would stop the automaton at every other word of a text."""
+    if weak and not has_hangul(form):
+        return [f"{form} {legal}" for legal in (_STRONG_FORMS if len(form) > 2 else _LONG_FORMS)]
+    return dict.fromkeys((form, form.replace(" and ", " & ")))
 
 
 def _is_tiny(form: str, name: str) -> bool:
@@ -265,12 +274,11 @@ def _is_tiny(form: str, name: str) -> bool:
 
 def _block_longer_units(dictionary: dict[str, _Name], unlisted: Iterable[str]) -> None:
     """Unlisted firms whose name begins with a listed firm's: "삼성벤처투자" is not 삼성."""
-    blocker = _Name(weak=False, blocks=True, lower=False, words=1)
     listed = set(dictionary)
     for name in unlisted:
         form = name.lower() if name.isalnum() else core(name)
         if form not in listed and any(form[:size] in listed for size in range(2, len(form))):
-            dictionary[form] = blocker
+            dictionary[form] = _Name(weak=False, blocks=True, lower=False, words=1, length=len(form))
 
 
 # ------------------------------------------------------------------------------------------------------- folding a text
@@ -361,8 +369,9 @@ def _ends_word(folded: str, end: int, offsets: np.ndarray, language: str) -> boo
     """Whether a name may end here: at a blank or barrier, before a possessive, or before a Korean particle."""
     if folded[end] in " \x01":
         return True
-    if offsets[end] != offsets[end - 1] + 1:  # an apostrophe or a dot was deleted: "Apple's", not "Apples"
-        return folded[end] == "s" and folded[end + 1] in " \x01"
+    # An apostrophe or a dot was deleted: "Apple's", not "Apples".
+    if offsets[end] != offsets[end - 1] + 1 and folded[end] == "s" and folded[end + 1] in " \x01":
+        return True
     return language == "ko" and _PARTICLE.match(folded, end) is not None
 
 
@@ -374,16 +383,33 @@ def _with_legal_form(
     domain = text[last : last + 4].lower() == ".com" and folded[end + 4] in " \x01"
     if domain:
         last, end = last + 4, end + 4
-    match = _SUFFIXES.match(folded, end)
-    if match and not lower[folded.rfind(" ", 0, match.end()) + 1]:  # "SE" and "AS", not "as"
-        last = int(offsets[match.end() - 1]) + 1
-        if text[last : last + 1] == "." and match.group().rpartition(" ")[2] in _ABBREVIATIONS:
+    forms = _legal_forms_end(folded, offsets, lower, end)
+    if forms > end:
+        last = int(offsets[forms - 1]) + 1
+        if text[last : last + 1] == "." and folded[folded.rfind(" ", 0, forms) + 1 : forms] in _ABBREVIATIONS:
             last += 1
         return Span(first, last, text[first:last]), True
     korean = "가" <= text[last - 1] <= "힣" and (
         _KOREAN_FORM_BEFORE.search(text, max(0, first - 6), first) or _KOREAN_FORM_AFTER.match(text, last)
     )
     return Span(first, last, text[first:last]), domain or bool(korean)
+
+
+def _is_tail(folded: str, lower: bytes, start: int) -> bool:
+    """Whether the word before the blank at `start` is capitalised: "First Capital Inc." does not name Capital Inc."""
+    before = folded.rfind(" ", 0, start) + 1
+    word = folded[before:start]
+    return word.isalnum() and not lower[before] and word not in ("the", "and", "of", "at", "by", "in", "for", "with")
+
+
+def _legal_forms_end(folded: str, offsets: np.ndarray, lower: bytes, end: int) -> int:
+    """Where the legal forms that follow a name end ("& Co", "Inc"), `end` itself where none does."""
+    match = _SUFFIXES.match(folded, end)
+    stop = match.end() if match else end
+    # Forms are capitalised: "SE" and "AS" are some, "as" is not. What looked like one at the end of a word is none.
+    while stop > end and (lower[folded.rfind(" ", 0, stop) + 1] or not _ends_word(folded, stop, offsets, "en")):
+        stop = folded.rfind(" ", 0, stop)
+    return stop
 
 
 def _merged(names: list[Span], tickers: list[Span]) -> list[Span]:

@@ -14,49 +14,51 @@ def _words(text: str) -> frozenset[str]:
 
 ENGLISH = _words(
     """
-    a ace act action active africa agent agreement alabama alaska all allied alpha alpine america american amount an
-    and annual any applied april area arizona arkansas as asia asset assets at atlanta atlas audit august austin auto
-    autumn award balance bancorp bank banks base be beta blue board bond book boston box brand brazil bridge build
-    bulletin business buyer by california canada cap capital capstone care carolina cash castle catalyst cause central
-    century certain chair chairman change charge charter chicago chief china circle citizens city civil claim class
-    clear code coffee cohen college colorado commerce common companies company compass complete compliance conduct
-    connecticut consent contact continental control core corporate cost council country court cover credit crown
-    current dakota dallas data date deal debt december deed default delaware delta denver design diamond digital
-    direct director discovery division dollar dominion east eastern edge effect element emerging employee energy
-    england enhanced enterprise entertainment entity equity era estate euro europe event exchange executive exhibit
-    express fair family february federal fee field file filer final finance financial firm first fiscal five florida
-    focus for form fortune forward foundation four france free friday from frontier fund future games gap general
-    georgia germany global gold golden good great green ground group growth guide hampshire hancock harbor has have
-    hawaii he health healthcare high his holder home host hotels house houston hudson human idaho if il illinois
-    impact imperial in income independence index india indiana individual industrial industries information innovation
-    inside insight inspire insurance integrity intelligent interest internal international internet into investment
-    investor invitation iowa ireland is israel issue it item its january japan jersey july june kansas kentucky key
-    korea labor land law lead leader legacy legal lender level liberty life light limited line link liquidity list
-    lithium live loan local london long louisiana madison main maine major manager march marine mark market maryland
-    massachusetts master match material matters maximum may media medical member merchants merger metropolitan mexico
-    miami michigan midstream minerals minnesota mission mississippi missouri model modern moment monday money montana
-    month morgan motion mutual name nano national nature nebraska net network nevada new news next no noble nor north
-    northern northwest not note notice november now number oak ocean october of off offer office officer ohio oil
-    oklahoma old on one open option or orange orbit order oregon original orion other our out outlook own owner
-    pacific paper paris park part partner partners party pass patent path patriot payment pennsylvania people per
-    performance period person phoenix pilot pioneer plan platform point policy portfolio power precision premier
-    present president price prime principal pro process product professional profile profit program progress project
-    property proposal prospect provider proxy public purchase quality quantum quarter range rate re real realty record
-    reform region registrant relay release remark report republic request research reserve resource resources result
-    retail return revenue review revolution right rise river road rock royalty rule safe safety sale sales sample
-    saturday savings schedule science score sea seal search second secretary section secure security see select seller
+    a ace act action active adam africa agent agreement alabama alaska all allied alpha alpine america american amount
+    an and ann annual any applied apr april area arizona arkansas as asia asset assets at atlanta atlas audit august
+    austin auto autumn avenue award balance bancorp bank banks base be beta blue board bond book boston box brand
+    brazil bridge build bulletin business buyer by california canada cap capital capstone care carolina cars cash
+    castle catalyst cause central century certain chair chairman change charge charter chicago chief china circle
+    citizens city civil claim clark class clear code coffee cohen college colorado commerce common companies company
+    compass competitive complete compliance conduct connecticut consent contact continental control core corporate
+    cost council counsel country coupons court cover cpi credit crown csr current dakota dallas data date deal debt
+    december deed default delaware delta denver design diamond digital direct director discovery division dollar
+    dominion east eastern edge effect element emerging employee employers energy england enhanced enterprise
+    entertainment entity equity era esg estate eugene euro europe event exchange executive exhibit express fact fair
+    family february federal fee field file filer final finance financial firm first fiscal five fleming florida focus
+    for form fortune forward foundation founder four france franchise free frequency friday from frontier fund future
+    games gap general georgia germany global gold golden good great green ground group growth guide hampshire hancock
+    harbor has have hawaii he head health healthcare heartland high highway his holder home host hotels house houston
+    hudson human idaho if il illinois impact imperial in income independence index india indiana individual industrial
+    industries infinite information innovation inside insight inspire insurance integrity intelligent interest
+    internal international internet into investment investor invitation iowa ireland is israel issue it item its
+    january japan jersey jones july june kansas keith kentucky key korea labor land law lead leader legacy legal
+    lender level liberty life light limited line link liquidity list lithium live loan local london long louisiana
+    madison main maine major manager march marine mark market maryland massachusetts master match material matters
+    maximum may media medical member merchants mercury merger metropolitan mexico miami michigan midstream midwest
+    minerals minnesota mission mississippi missouri model modern moment monday money montana month morgan motion
+    mutual name nano nasdaq national nature nebraska net network nevada new news next no noble nor north northern
+    northwest not note notice november now number oak ocean october of off offer office officer ohio oil oklahoma old
+    on one open option or orange orbit order oregon original orion other our out outlook own owner pacific paper paris
+    park part partner partners parts party pass patent path patriot payment pennsylvania people per performance period
+    person phoenix pilot pioneer plan platform point policy portfolio power precision premier present president price
+    prime principal pro process product professional profile profit program progress project property proposal
+    prospect provider proxy public purchase quality quantum quarter range rate re real realty record reform region
+    registrant relay release remark report republic request research reserve resource resources result retail return
+    revenue review revolution right rise river road rock royalty rule safe safety sale sales sample san sars saturday
+    savings schedule science score sea seal search sec second secretary section secure security see select seller
     senior sense seoul september series service services session set seven share she shift side sign signature silver
     single site six small so social society soft solid solution solutions source south southern space spain special
-    spring sprint square staff standard stanley star start state statement states station step stock storage store
-    story strategic strategy street strong structure student subject such summary summer summit sun sunday superior
-    supplement support system table task tax team tec tech technology ten tennessee term terms territory test texas
-    than that the their then there these they third this those three thursday time titan title to tokyo total touch
-    tower town track trade trading transfer transition travel treasury trend tribe trust trustee truth tuesday turn
-    two type unaudited under union unit united unity universal up update upon urban us user utah valley value various
-    vector vendor venture vermont version vertical vice victory view village virginia vision vote waiver was
-    washington water wave way we wednesday weekly were west western what when where which white who whole will win
-    winter wireless wisconsin wish with within witness word work works world worth wyoming year york you younger your
-    zone
+    spring sprint square staff stamps standard stanley star start state statement states station step stock storage
+    store story strategic strategy street strong structure student subject such summary summer summit sun sunday
+    superior supplement support system table taiwan task tax team tec tech technology ten tennessee term terms
+    territory test texas than that the their then there these they third this thomas those three thursday tim time
+    titan title to tokyo total touch tower town track trade trading transfer transition translation travel treasury
+    trend tribe troy trust trustee truth tuesday turn two tyler type unaudited under union unit united unity universal
+    up update upon urban us user utah valley value various vector vendor venture vermont version vertical vice victory
+    view village virginia vision vote waiver was washington water wave way we web wednesday weekly were west western
+    what when where which white who whole will wilmington win winter wireless wisconsin wish with within witness word
+    work works world worth wyoming year york you younger your zone
     """
 )
 KOREAN = _words(
