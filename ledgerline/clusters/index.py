@@ -66,8 +66,8 @@ class FeatureIndex:
         return bits_for(documents, FREQUENCY_BUCKETS) <= self._frequency_bits
 
     def count(self, ids: U32) -> None:
-        """Count features, each once for every document that has it."""
-        np.add.at(self._frequencies, buckets(ids, self._frequency_bits), 1)
+        """Count features of any number of documents: each once for every document that has it."""
+        np.add.at(self._frequencies, buckets(ids, self._frequency_bits), np.uint32(1))
 
     def frequencies(self, ids: U32) -> U32:
         """In how many documents each feature was counted; too high by a little where features share a bucket."""

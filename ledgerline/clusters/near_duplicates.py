@@ -286,11 +286,11 @@ class NearDuplicates:
         self._index = FeatureIndex(documents + 1)
         for begin in range(0, documents, _REBUILD_BLOCK):
             numbers = range(begin, min(begin + _REBUILD_BLOCK, documents))
-            posted = [_posted(self._features_of(number)) for number in numbers]
-            sizes = [part.size for part in posted]
+            features = [self._features_of(number) for number in numbers]
+            self._index.count(np.concatenate(features))
+            posted = [_posted(ids) for ids in features]
+            sizes = [ids.size for ids in posted]
             self._index.post(np.concatenate(posted), np.repeat(np.array(numbers, dtype=np.int32), sizes))
-            for number in numbers:
-                self._index.count(self._features_of(number))
 
     def to_bytes(self) -> bytes:
         """The whole state, the same bytes for the same documents: numpy's `.npz`, with JSON where text is kept."""
