@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import date
+from collections.abc import Callable, Sequence
+from datetime import date, datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from ledgerline.mapping.candidates import candidate_sets
-from ledgerline.mapping.features import NameStats, feature_matrix
-from ledgerline.mapping.ports import CandidateIndex, KnowledgeGraph
-from ledgerline.mapping.records import Candidate, Edge, Mention
-from ledgerline.mapping.tables import CANDIDATE_SETS
 from ledgerline.errors import LedgerlineError
+from ledgerline.mapping.candidates import candidate_sets
+from ledgerline.mapping.features import FEATURES, NameStats, feature_matrix
+from ledgerline.mapping.grounding import Mapped, ground
+from ledgerline.mapping.ports import CandidateIndex, KnowledgeGraph
+from ledgerline.mapping.ranking import Question, rank
+from ledgerline.mapping.records import Candidate, Edge, Mention
+from ledgerline.mapping.tables import CANDIDATE_SETS, TICKER_MAPPINGS
 from ledgerline.ports import ObjectStore
 
 BATCH = 2_000  # mentions; bounds the memory of one batch of retrieval
@@ -98,3 +101,48 @@ def edges_from_rows(rows: Sequence[dict[str, str]] | None) -> tuple[Edge, ...]:
 def candidate_from_row(row: dict[str, Any]) -> Candidate:
     """The candidate as ranking and grounding need it: company, best name and path."""
     return Candidate(row["company_id"], row["best_name"], "", True, {}, {}, edges_from_rows(row["path"]))
+
+
+def mapping_rows(
+    mentions: pa.Table,
+    candidates: pa.Table,
+    *,
+    graph: KnowledgeGraph,
+    ask: Callable[[bytes], bytes | str],
+    model_digest: Callable[[], str],
+    mapped_at: datetime,
+) -> pa.Table:
+    """Rows (schema TICKER_MAPPINGS), one per mention: the live ranker's answers, grounded.
+
+    `ask` sends one request body to the endpoint; `model_digest` says, once it answered, which model did.
+    """
+    by_mention: dict[str, list[dict[str, Any]]] = {}
+    for row in candidates.sort_by([("mention_id", "ascending"), ("position", "ascending")]).to_pylist():
+        by_mention.setdefault(row["mention_id"], []).append(row)
+    wanted = mentions_of(mentions)
+    questions = [_question(mention.mention_id, by_mention.get(mention.mention_id, [])) for mention in wanted]
+    found = [[candidate_from_row(row) for row in by_mention.get(mention.mention_id, [])] for mention in wanted]
+    mapped = ground(wanted, found, rank(questions, ask), graph)
+    versions = {name: candidates[name][0].as_py() if candidates.num_rows else None for name in ("index_version", "graph_version")}
+    rows = [
+        {**_mapping_row(place, one), **versions, "model_digest": model_digest(), "mapped_at": mapped_at}
+        for place, one in zip(mentions.to_pylist(), mapped, strict=True)
+    ]
+    return pa.Table.from_pylist(rows, schema=TICKER_MAPPINGS)
+
+
+def _question(mention_id: str, rows: Sequence[dict[str, Any]]) -> Question:
+    features = np.array([row["features"] for row in rows], dtype=np.float32).reshape(len(rows), len(FEATURES))
+    return Question(mention_id, [row["company_id"] for row in rows], features)
+
+
+def _mapping_row(place: dict[str, Any], mapped: Mapped) -> dict[str, Any]:
+    return {
+        **{name: place[name] for name in ("source", "day", "mention_id", "document_id", "surface", "as_of")},
+        "company_id": mapped.company_id,
+        "ticker": mapped.ticker,
+        "exchange": mapped.exchange,
+        "score": mapped.score,
+        "none_reason": mapped.none_reason,
+        "path": edges_to_rows(mapped.path),
+    }
