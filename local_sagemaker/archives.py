@@ -17,16 +17,18 @@ MAX_BYTES = 20 * 1024**3  # unpacked; a small archive that claims more is a bomb
 
 
 def pack(folder: Path) -> bytes:
-    """A tar.gz of the regular files of a folder: sorted, without times and owners, so that the bytes depend on content."""
+    """A tar.gz of the regular files of a folder: sorted, without times and owners, so that only content counts."""
     buffer = io.BytesIO()
-    with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, mtime=0, compresslevel=6) as zipped:
-        with tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as archive:
-            for name in files_of(folder):
-                body = (folder / name).read_bytes()
-                member = tarfile.TarInfo(name)
-                member.size = len(body)
-                member.mode = 0o644
-                archive.addfile(member, io.BytesIO(body))
+    with (
+        gzip.GzipFile(filename="", mode="wb", fileobj=buffer, mtime=0, compresslevel=6) as zipped,
+        tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for name in files_of(folder):
+            body = (folder / name).read_bytes()
+            member = tarfile.TarInfo(name)
+            member.size = len(body)
+            member.mode = 0o644
+            archive.addfile(member, io.BytesIO(body))
     return buffer.getvalue()
 
 
@@ -44,7 +46,7 @@ def files_of(folder: Path) -> list[str]:
 def unpack(archive: Path, target: Path, *, called: str) -> None:
     """Unpack regular files and folders of a tar.gz into `target`. `called` names the archive in the error.
 
-    Raises JobError for absolute names, '..', links, devices, too many members or too many bytes, and for what is no tar.gz.
+    Raises JobError for absolute names, '..', links, devices, too many members or bytes, and for what is no tar.gz.
     """
     members, total = 0, 0
     try:
@@ -102,16 +104,15 @@ def make_read_only(folder: Path) -> None:
     for parent, _, files in os.walk(folder, topdown=False):
         for name in files:
             os.chmod(Path(parent) / name, 0o444)
-        os.chmod(parent, 0o555)
+        os.chmod(parent, 0o555)  # noqa: S103 - read and enter, write for nobody
 
 
 def remove(folder: Path) -> None:
     """Remove a folder that may have been made read-only."""
     if not folder.exists():
         return
-    for parent, folders, files in os.walk(folder):
-        os.chmod(parent, 0o755)
-        del folders, files
+    for parent, _, _ in os.walk(folder):
+        os.chmod(parent, 0o700)
     for parent, folders, files in os.walk(folder, topdown=False):
         for name in files:
             os.unlink(Path(parent) / name)

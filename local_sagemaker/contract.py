@@ -1,8 +1,8 @@
 """The container contract: the files, the environment and the arguments that a script finds. Nothing is run here.
 
-Sources: aws/sagemaker-training-toolkit (environment.py, mapping.py, params.py), the SageMaker SDK v3 container drivers, and the
-AWS developer guide on processing containers. `/opt/ml` is relocated: training through SAGEMAKER_BASE_DIR as the toolkit reads
-it, processing by replacing the prefix in arguments and environment values.
+Sources: aws/sagemaker-training-toolkit (environment.py, mapping.py, params.py), the container drivers of the SageMaker
+SDK v3, and the AWS developer guide on processing containers. `/opt/ml` is relocated: training through
+SAGEMAKER_BASE_DIR as the toolkit reads it, processing by replacing the prefix in arguments and environment values.
 """
 
 from __future__ import annotations
@@ -20,9 +20,15 @@ _OPT_ML = re.compile(r"(?<![\w.\-/])/opt/ml(?=/|$)")
 
 # Hyperparameters that belong to the platform and never reach the script (sagemaker_training/params.py).
 _PLATFORM_HYPERPARAMETERS = {
-    "sagemaker_submit_directory", "sagemaker_program", "sagemaker_enable_cloudwatch_metrics", "sagemaker_container_log_level",
-    "sagemaker_job_name", "sagemaker_region", "sagemaker_s3_output", "sagemaker_default_invocations_accept",
-}  # fmt: skip
+    "sagemaker_submit_directory",
+    "sagemaker_program",
+    "sagemaker_enable_cloudwatch_metrics",
+    "sagemaker_container_log_level",
+    "sagemaker_job_name",
+    "sagemaker_region",
+    "sagemaker_s3_output",
+    "sagemaker_default_invocations_accept",
+}
 
 
 def training_paths(base: Path) -> dict[str, Path]:

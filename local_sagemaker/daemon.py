@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
@@ -45,8 +46,12 @@ def start(
 
 def _launch(home: Home, object_root: Path, port: int, slots: int, grace: float) -> Running:
     argv = [
-        sys.executable, "-m", "local_sagemaker.server", "--home", str(home.path), "--object-root", str(object_root.absolute()),
-        "--port", str(port), "--slots", str(slots), "--stop-grace", str(grace),
+        sys.executable, "-m", "local_sagemaker.server",
+        "--home", str(home.path),
+        "--object-root", str(object_root.absolute()),
+        "--port", str(port),
+        "--slots", str(slots),
+        "--stop-grace", str(grace),
     ]  # fmt: skip
     package_parent = str(Path(__file__).parent.parent)
     path = os.pathsep.join(part for part in (package_parent, os.environ.get("PYTHONPATH")) if part)
@@ -106,10 +111,8 @@ def stop(home_path: Path) -> bool:
 
 
 def _signal(pid: int, number: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):  # it ended by itself meanwhile
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass  # it ended by itself meanwhile
 
 
 def environment(home_path: Path) -> dict[str, str]:

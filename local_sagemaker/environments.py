@@ -1,4 +1,4 @@
-"""The Python of a job or worker: this one if it satisfies requirements.txt, else a venv cached by the hash of the file."""
+"""The Python of a job or worker: this one if it satisfies requirements.txt, else a venv cached by its hash."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _INSTALL_SECONDS = 1800
 
 
 def satisfied(requirements: str) -> bool:
-    """True if every line is a plain requirement that this environment meets; options and URLs need an environment of their own."""
+    """True if every line is a plain requirement that this environment meets (options and URLs are not plain)."""
     for line in requirements.splitlines():
         text = line.split(" #")[0].strip()
         if text and not text.startswith("#") and not _meets(text):
@@ -99,7 +99,12 @@ def clean_environment(container_home: Path, extra: Mapping[str, str]) -> dict[st
     kept = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "SSL_CERT_FILE", "SSL_CERT_DIR")
     base = {name: os.environ[name] for name in kept if name in os.environ}
     base |= {
-        "HOME": str(container_home), "LANG": "C.UTF-8", "TZ": "UTC", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONNOUSERSITE": "1", "PYTHONHASHSEED": "0",
-    }  # fmt: skip
+        "HOME": str(container_home),
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONNOUSERSITE": "1",
+        "PYTHONHASHSEED": "0",
+    }
     return base | dict(extra)

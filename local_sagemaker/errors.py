@@ -1,4 +1,4 @@
-"""Errors of the embedded SageMaker: what a client is told (`ServiceError`) and what an operator is told (`ServerError`)."""
+"""Errors of the embedded SageMaker: what a client is told (`ServiceError`), and an operator (`ServerError`)."""
 
 from __future__ import annotations
 

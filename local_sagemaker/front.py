@@ -1,7 +1,7 @@
 """The front: HTTP/1.1 on loopback, SigV4 on every request, the control API in threads, the data path on the event loop.
 
-Framing is by head and Content-Length only. An invocation is forwarded to the worker of the variant that the route names at
-that moment; replacing the route is all that an update does to the data path.
+Framing is by head and Content-Length only. An invocation is forwarded to the worker of the variant that the route names
+at that moment; replacing the route is all that an update does to the data path.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import cast
 from urllib.parse import unquote
 
-from local_sagemaker import protocol, sigv4
+from local_sagemaker import ACCOUNT, protocol, sigv4
 from local_sagemaker.endpoints.upstream import Answer
 from local_sagemaker.endpoints.worker import Fleet
 from local_sagemaker.errors import ServiceError
@@ -29,9 +29,17 @@ _log = logging.getLogger(__name__)
 MAX_HEAD = 32 * 1024
 MAX_BODY = 6_291_456  # bytes of an invocation, as BodyBlob in botocore's model; control requests are far smaller
 INVOCATION_SECONDS = 60.0  # API reference, InvokeEndpoint: the model must answer within 60 s
-_REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 411: "Length Required", 413: "Payload Too Large",
-            424: "Failed Dependency", 431: "Request Header Fields Too Large", 500: "Internal Server Error",
-            503: "Service Unavailable"}  # fmt: skip
+_REASONS = {
+    200: "OK",
+    400: "Bad Request",
+    403: "Forbidden",
+    411: "Length Required",
+    413: "Payload Too Large",
+    424: "Failed Dependency",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+}
 _FORWARDED = ("x-amzn-sagemaker-custom-attributes", "x-amzn-sagemaker-inference-id", "x-amzn-sagemaker-target-variant")
 
 
@@ -101,12 +109,11 @@ class Front:
             return 200, head, self._operate(request)
         except ServiceError as error:
             return error.status, f"{head}x-amzn-errortype: {error.code}\r\n", protocol.serialize_error(error)
-        except Exception:
+        except Exception:  # noqa: BLE001 - no traceback to a client; it is logged whole
             _log.exception("request %s failed", request.id)
-            error = ServiceError(
-                "InternalFailure", f"The server failed on request {request.id}; see server.log in its home.", 500
-            )
-            return 500, f"{head}x-amzn-errortype: InternalFailure\r\n", protocol.serialize_error(error)
+            told = f"The server failed on request {request.id}; see server.log in its home."
+            failure = ServiceError("InternalFailure", told, 500)
+            return 500, f"{head}x-amzn-errortype: InternalFailure\r\n", protocol.serialize_error(failure)
 
     def _operate(self, request: Request) -> bytes:
         target = request.headers.get("x-amz-target", "")
@@ -143,9 +150,7 @@ class Front:
                 )
         route = self._routes.get(name)
         if route is None:
-            raise ServiceError(
-                "ValidationError", f"Endpoint {name} of account {self._platform.arn('').split(':')[4]} not found."
-            )
+            raise ServiceError("ValidationError", f"Endpoint {name} of account {ACCOUNT} not found.")
         target = headers.get("x-amzn-sagemaker-target-variant")
         fleet = route.choose(target)
         if fleet is None:
@@ -169,7 +174,7 @@ class Front:
     ) -> None:
         """The worker's answer as InvokeEndpoint gives it; what is not 200 becomes ModelError."""
         if answer is None:
-            message = f"The worker of variant {fleet.name} went away before it answered; it is restarted. Send the request again."
+            message = f"The worker of variant {fleet.name} went away before it answered; it is restarted. Try again."
             self._answer_runtime_error(connection, request, ServiceError("ServiceUnavailable", message, 503))
             return
         head = (
@@ -184,10 +189,10 @@ class Front:
         side = "client" if answer.status < 500 else "server"
         group = f"/aws/sagemaker/Endpoints/{endpoint}"
         body = {
-            "Message": f'Received {side} error ({answer.status}) from primary with message "{text}". See {group} in the logs.',
+            "Message": f'Received {side} error ({answer.status}) from primary with message "{text}". See {group}.',
             "OriginalStatusCode": answer.status,
             "OriginalMessage": text,
-            "LogStreamArn": f"arn:aws:logs:{self._platform.region}:{self._platform.arn('').split(':')[4]}:log-group:{group}",
+            "LogStreamArn": f"arn:aws:logs:{self._platform.region}:{ACCOUNT}:log-group:{group}",
         }
         head += "content-type: application/json\r\nx-amzn-errortype: ModelError\r\n"
         connection.respond(424, head, json.dumps(body).encode())
@@ -320,7 +325,8 @@ class Connection(asyncio.Protocol):
         """Answer what is not a request, and close: where the next one begins is unknown."""
         self._close, self._busy = True, True
         body = json.dumps({"__type": "ValidationException", "message": problem, "Message": problem}).encode()
-        head = f"x-amzn-requestid: {self._front.new_id()}\r\nx-amzn-errortype: ValidationException\r\ncontent-type: application/json\r\n"
+        head = f"x-amzn-requestid: {self._front.new_id()}\r\nx-amzn-errortype: ValidationException\r\n"
+        head += "content-type: application/json\r\n"
         self.respond(status, head, body)
 
 

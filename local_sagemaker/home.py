@@ -122,7 +122,7 @@ class Home:
             return False
 
     def lock(self) -> Any:
-        """Hold the lock for the life of this process; keep the returned file. Raises ServerError if another server runs."""
+        """Hold the lock while the returned file is open. Raises ServerError if another server runs."""
         file = (self.path / "server.lock").open("a")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""The job queue: at most so many jobs at once, the owners of waiting jobs served in turn, every job stoppable at any moment.
+"""The job queue: at most so many jobs at once, owners of waiting jobs served in turn, every job stoppable at any time.
 
 What a job does is in training.py and processing.py; here is only when it runs and how it is stopped.
 """
@@ -72,7 +72,7 @@ def execute(
 
 
 class JobQueue:
-    """Runs jobs in `slots` threads. A job is a callable that records its own end; an escaped error is the server's mistake."""
+    """Runs jobs in `slots` threads. A job is a callable that records its own end; it must not raise."""
 
     def __init__(self, slots: int) -> None:
         self._condition = threading.Condition()
@@ -91,7 +91,7 @@ class JobQueue:
             self._condition.notify()
 
     def stop(self, key: str) -> bool:
-        """Stop a waiting or running job; False if it is neither. A waiting job is run, finds itself stopped, and says so."""
+        """Stop a waiting or running job; False if it is neither. A waiting job is run, and finds itself stopped."""
         with self._condition:
             control = self._controls.get(key)
         if control is not None:
@@ -126,7 +126,7 @@ class JobQueue:
             key, run = job
             try:
                 run(self._controls[key])
-            except Exception:
+            except Exception:  # noqa: BLE001 - a slot must outlive any job; it is logged whole
                 _log.exception("job %s escaped", key)
             finally:
                 with self._condition:

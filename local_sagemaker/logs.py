@@ -1,4 +1,4 @@
-"""Log groups and streams on disk, as CloudWatch Logs would hold them: one JSON-lines file per stream, `[ms, message]` a line."""
+"""Log groups and streams on disk, as CloudWatch Logs holds them: per stream a file of JSON lines `[ms, message]`."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Logs:
         return self._path(group, stream).stat().st_size
 
     def read(self, group: str, stream: str, *, start: int = 0, limit: int | None = None) -> list[Event]:
-        """Events from the byte offset `start` on, at most `limit`. A line that is still being written is left for later."""
+        """Events from the byte offset `start` on, at most `limit`. A line still being written is left for later."""
         events: list[Event] = []
         with self._path(group, stream).open("rb") as file:
             file.seek(start)

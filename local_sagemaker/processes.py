@@ -16,7 +16,7 @@ _KEPT_LINES = 40
 
 
 class Guarded:
-    """A running command. `on_line(text)` gets every line of stdout and stderr; `on_exit(code)` is called once, from a thread."""
+    """A running command. `on_line(text)` gets each line of its output; `on_exit(code)` is called once, in a thread."""
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ def submit(platform: Platform, name: str) -> None:
 
 
 def recover(platform: Platform) -> None:
-    """After a start: jobs that were running when the server died have failed; those that only waited are queued again."""
+    """After a start: jobs that were running when the server died have failed; those that waited are queued again."""
     for name, body in platform.store.all(KIND):
         if body["ProcessingJobStatus"] not in ("InProgress", "Stopping"):
             continue
@@ -59,7 +59,7 @@ def run(platform: Platform, name: str, control: Control) -> None:
     except JobError as error:
         stream.write(f"ClientError: {error}")
         status, reason, message = "Failed", f"ClientError: {error}", None
-    except Exception:
+    except Exception:  # noqa: BLE001 - the job must end with a status, whatever happened
         _log.exception("processing job %s", name)
         status, reason, message = (
             "Failed",

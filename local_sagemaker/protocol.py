@@ -1,8 +1,8 @@
-"""The wire protocol json 1.1, driven by botocore's own service models: requests validated, responses checked and written.
+"""The wire protocol json 1.1, driven by botocore's own service models: requests validated, responses written.
 
-botocore's ParamValidator knows types, required members and minima; AWS also enforces patterns, maxima and enums, and says so
-in the words used here, so the walk over the shapes is our own. Source of the wording: answers of AWS, "N validation errors
-detected: Value 'x' at 'member' failed to satisfy constraint: ...".
+botocore's ParamValidator knows types, required members and minima; AWS also enforces patterns, maxima and enums, and
+says so in the words used here, so the walk over the shapes is our own. Source of the wording: answers of AWS, "N
+validation errors detected: Value 'x' at 'member' failed to satisfy constraint: ...".
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from botocore.model import OperationModel, ServiceModel, Shape
 
 from local_sagemaker.errors import ServiceError, validation
 
-_KINDS = {
+_KINDS: dict[str, Any] = {
     "structure": dict, "map": dict, "list": list, "string": str, "boolean": bool, "integer": int, "long": int,
     "float": (int, float), "double": (int, float), "timestamp": (int, float, str), "blob": str,
 }  # fmt: skip
@@ -76,7 +76,7 @@ def _without_nulls(value: Any) -> Any:
 def _violations(shape: Shape, value: Any, where: str) -> Iterator[str]:
     expected = _KINDS[shape.type_name]
     if not isinstance(value, expected) or (isinstance(value, bool) and shape.type_name != "boolean"):
-        yield f"Value '{_shown(value)}' at '{where}' failed to satisfy constraint: Member must be of type {shape.type_name}"
+        yield _failed(value, where, f"Member must be of type {shape.type_name}")
         return
     if shape.type_name == "structure":
         yield from _structure_violations(shape, value, where)
@@ -103,7 +103,7 @@ def _structure_violations(shape: Any, value: dict[str, Any], where: str) -> Iter
             yield f"Value null at '{_path(where, name)}' failed to satisfy constraint: Member must not be null"
     for name, item in value.items():
         if name not in shape.members:
-            yield f"Value '{_shown(item)}' at '{_path(where, name)}' failed to satisfy constraint: Member must be one of the model"
+            yield _failed(item, _path(where, name), "Member must be one of the model")
         else:
             yield from _violations(shape.members[name], item, _path(where, name))
 
@@ -112,13 +112,10 @@ def _string_violations(shape: Any, value: str, where: str) -> Iterator[str]:
     yield from _range_violations(shape, len(value), value, where, "length")
     if shape.enum and value not in shape.enum:
         allowed = ", ".join(shape.enum)
-        yield f"Value '{_shown(value)}' at '{where}' failed to satisfy constraint: Member must satisfy enum value set: [{allowed}]"
+        yield _failed(value, where, f"Member must satisfy enum value set: [{allowed}]")
     pattern = shape.metadata.get("pattern")
     if pattern and not compiled(pattern).fullmatch(value):
-        yield (
-            f"Value '{_shown(value)}' at '{where}' failed to satisfy constraint: "
-            f"Member must satisfy regular expression pattern: {pattern}"
-        )
+        yield _failed(value, where, f"Member must satisfy regular expression pattern: {pattern}")
 
 
 def _number_violations(shape: Shape, value: float, where: str) -> Iterator[str]:
@@ -138,9 +135,13 @@ def _blob_violations(shape: Shape, value: str, where: str) -> Iterator[str]:
 def _range_violations(shape: Shape, size: float, value: Any, where: str, noun: str) -> Iterator[str]:
     low, high = shape.metadata.get("min"), shape.metadata.get("max")
     if low is not None and size < low:
-        yield f"Value '{_shown(value)}' at '{where}' failed to satisfy constraint: Member must have {noun} greater than or equal to {low}"
+        yield _failed(value, where, f"Member must have {noun} greater than or equal to {low}")
     if high is not None and size > high:
-        yield f"Value '{_shown(value)}' at '{where}' failed to satisfy constraint: Member must have {noun} less than or equal to {high}"
+        yield _failed(value, where, f"Member must have {noun} less than or equal to {high}")
+
+
+def _failed(value: Any, where: str, constraint: str) -> str:
+    return f"Value '{_shown(value)}' at '{where}' failed to satisfy constraint: {constraint}"
 
 
 def _path(where: str, name: str) -> str:
@@ -155,9 +156,10 @@ def _shown(value: Any) -> str:
 
 @cache
 def compiled(pattern: str) -> re.Pattern[str]:
-    """A Java pattern of the service model as a Python one (Unicode classes, surrogate ranges and `${1,128}` translated)."""
+    """A Java pattern of the service model as a Python one: Unicode classes, surrogates and `${1,128}` translated."""
     text = re.sub(r"\$\{\d+,\d+\}", "", pattern)
     text = text.replace(r"\uD800\uDC00-\uDBFF\uDFFF", r"\U00010000-\U0010FFFF")
+    text = text.replace(r"\w-", r"\w\-").replace(r"\z", r"\Z").replace(r"\p{ASCII}", r"[\x00-\x7f]")
     text = text.replace(r"\p{Alnum}", "a-zA-Z0-9").replace(r"\p{Alpha}", "a-zA-Z").replace(r"\p{Print}", " -~")
     text = re.sub(r"\\p\{([A-Z][a-z]?)\}", lambda match: _category(match.group(1)), text)
     return re.compile(text)

@@ -1,4 +1,4 @@
-"""The server process: `python -m local_sagemaker.server --home DIR`. Started detached by daemon.py; logs to its stderr."""
+"""The server process: `python -m local_sagemaker.server --home DIR`. daemon.py starts it detached."""
 
 from __future__ import annotations
 

@@ -66,8 +66,8 @@ def verify(
     ).hex()
     if not hmac.compare_digest(expected, signature):
         message = (
-            "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access "
-            "Key and signing method."
+            "The request signature we calculated does not match the signature you provided. "
+            "Check your AWS Secret Access Key and signing method."
         )
         raise ServiceError("InvalidSignatureException", message, 403)
 

@@ -28,7 +28,7 @@ def submit(platform: Platform, name: str) -> None:
 
 
 def recover(platform: Platform) -> None:
-    """After a start: jobs that were running when the server died have failed; those that only waited are queued again."""
+    """After a start: jobs that were running when the server died have failed; those that waited are queued again."""
     for name, body in platform.store.all(KIND):
         if body["TrainingJobStatus"] not in ("InProgress", "Stopping"):
             continue
@@ -71,15 +71,20 @@ def run(platform: Platform, name: str, control: Control) -> None:
             metrics.read(line, platform.now())
 
         outcome = execute(
-            control, command, env=env, cwd=cwd, grace_seconds=platform.stop_grace_seconds, max_seconds=_max_seconds(body),
+            control,
+            command,
+            env=env,
+            cwd=cwd,
+            grace_seconds=platform.stop_grace_seconds,
+            max_seconds=_max_seconds(body),
             on_line=on_line,
-        )  # fmt: skip
+        )
         _conclude(platform, name, body, base, outcome, metrics, stream)
     except JobError as error:
         stream.write(f"ClientError: {error}")
         stream.close()
         _finish(platform, name, "Failed", "Failed", f"ClientError: {error}")
-    except Exception:
+    except Exception:  # noqa: BLE001 - the job must end with a status, whatever happened
         _log.exception("training job %s", name)
         stream.close()
         _finish(

@@ -4,8 +4,7 @@ In the local environment `local_home` is set: the embedded server is started on 
 are used; nothing else differs. Implements `ledgerline.release.model_platform.ModelPlatform`.
 """
 
-from __future__ import annotations
-
+# No `from __future__ import annotations` here: Dagster looks for ResourceDependency in the annotations themselves.
 import re
 import time
 import uuid
@@ -532,7 +531,7 @@ class SageMaker(ConfigurableResource):
 
 
 class _Backoff:
-    """Waits between polls, from short to `limit` seconds: short jobs are seen at once, long ones not asked too often."""
+    """Waits between polls, ever longer up to `limit` seconds: short jobs are seen at once, long ones left alone."""
 
     def __init__(self, limit: float) -> None:
         self._limit = limit
@@ -589,12 +588,13 @@ def _api_errors(what: str) -> Iterator[None]:
         with _transport_errors(what):
             yield
     except ClientError as error:
-        raise PermanentFailure(f"SageMaker refuses the {what}: {error}. Correct the request.") from error
+        told = error.response["Error"].get("Message", str(error)).rstrip(".")
+        raise PermanentFailure(f"SageMaker refuses the {what}: {told}. Correct the request.") from error
 
 
 @contextmanager
 def _transport_errors(what: str) -> Iterator[None]:
-    """A lost connection, throttling and exhausted limits become PlatformFailure, refused credentials ConfigurationError."""
+    """Lost connections, throttling and limits become PlatformFailure, refused credentials ConfigurationError."""
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
 
     try:

@@ -67,7 +67,7 @@ class ProcessingResult:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSpec:
-    """A training script of a project's folder. Channel `x` is found at SM_CHANNEL_X, a hyperparameter is `--name value`.
+    """A training script of a project's folder. Channel `x` is at SM_CHANNEL_X, a hyperparameter as `--name value`.
 
     `metrics` maps names to regular expressions whose first group is the number in a line of the log. The model is
     written to `output_uri`/<job name>/output/model.tar.gz.
@@ -112,7 +112,7 @@ class ModelPackage:
 
 @dataclass(frozen=True, slots=True)
 class EndpointState:
-    """What the platform says of an endpoint. `model_digest` is that of the artifact at `model_uri` now, None if it is gone."""
+    """What the platform says of an endpoint. `model_digest`: of the artifact at `model_uri` now, None if it is gone."""
 
     name: str
     status: str
@@ -134,7 +134,7 @@ class EndpointDeployment:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An endpoint's answer. `model_digest` is what the serving side says (embedded), else that of its artifact (AWS)."""
+    """An endpoint's answer. `model_digest`: what the serving side says (embedded), else of its artifact (AWS)."""
 
     body: bytes
     content_type: str
@@ -192,9 +192,9 @@ class ModelPlatform(Protocol):
     ) -> EndpointDeployment:
         """Create or update an endpoint and wait. `model`: ARN of an approved package, or s3:// URI of a model.
 
-        With `model_digest` the artifact's bytes are compared first. Succeeds only if InService with the config asked for
-        and no failure reason: boto3's waiter checks the first alone, and takes a silent rollback for success. Raises
-        DeployFailed (the old release still answers), PermanentFailure (refused), PlatformFailure.
+        With `model_digest` the artifact's bytes are compared first. Succeeds only if InService with the config asked
+        for and no failure reason: boto3's waiter checks the first alone, and takes a silent rollback for success.
+        Raises DeployFailed (the old release still answers), PermanentFailure (refused), PlatformFailure.
         """
         ...
 

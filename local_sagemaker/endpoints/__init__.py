@@ -1,1 +1,1 @@
-"""Endpoints: artifacts unpacked once, one worker process per model version, routes that are switched, the data path's proxy."""
+"""Endpoints: artifacts unpacked once, one worker process per model version, routes that are switched, the proxy."""

@@ -115,7 +115,7 @@ class Supervisor:
         except StartError as error:
             await self._abandon(name, fleets, str(error))
             return
-        except Exception:
+        except Exception:  # noqa: BLE001 - the old release must go on, whatever happened
             _log.exception("endpoint %s", name)
             await self._abandon(
                 name, fleets, "InternalServerError: the server could not deploy the release; see server.log."

@@ -1,4 +1,4 @@
-"""The proxy's side towards a worker: pooled HTTP/1.1 connections over a unix socket, framed by head and Content-Length only."""
+"""The proxy's side towards a worker: pooled HTTP/1.1 connections over a unix socket, framed by Content-Length."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""Runs one command so that it can neither outlive the server nor escape a stop: `guard.py GRACE_SECONDS COMMAND ARG...`.
+"""Runs one command so that it can neither outlive the server nor escape a stop: `guard.py GRACE_SECONDS COMMAND ...`.
 
-stdin is a lifeline held by the server: when it closes (a server that was killed) or when SIGTERM comes, the command's whole
-process group gets SIGTERM, and SIGKILL after the grace. stdout and stderr are the command's own. Exit code: the command's,
-or 128 + signal. Run as `python -I -S`, so that nothing in the command's environment reaches it.
+stdin is a lifeline held by the server: when it closes (a server that was killed) or when SIGTERM comes, the command's
+whole process group gets SIGTERM, and SIGKILL after the grace. stdout and stderr are the command's own. Exit code: the
+command's, or 128 + signal. Run as `python -I -S`, so that nothing in the command's environment reaches it.
 """
 
+import contextlib
 import os
 import select
 import signal
@@ -18,21 +19,17 @@ def run_command(command: list) -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
-        os.execvp(command[0], command)
+        os.execvp(command[0], command)  # noqa: S606 - the point of the guard: never through a shell
     except OSError as error:
         os.write(2, f"cannot run {command[0]}: {error.strerror}\n".encode())
     os._exit(127)
 
 
 def signal_group(pid: int, number: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # no setsid yet, or the group is gone
         os.killpg(pid, number)
-    except (ProcessLookupError, PermissionError):
-        pass  # the child has not called setsid yet, or the group is gone
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass
 
 
 def main() -> int:

@@ -1,13 +1,14 @@
 """Serves one model version: `serve.py MODEL_DIR CODE_DIR PROGRAM SOCKET`. One granian server in this one process.
 
-The handlers of the SageMaker inference toolkit: model_fn, input_fn, predict_fn, output_fn or transform_fn, pre_model_fn and
-model_warmup_fn, each with or without a trailing context. The socket is opened only after the model is loaded and warmed,
-so /ping answers when, and only when, /invocations can. Differences from the toolkit, meant: a ValueError of input_fn is the
-client's mistake (400 with its message), any other error is 500 without a traceback (which goes to the log).
+The handlers are those of the SageMaker inference toolkit: model_fn, input_fn, predict_fn, output_fn or transform_fn,
+pre_model_fn and model_warmup_fn, each with or without a trailing context. The socket is opened only after the model is
+loaded and warmed, so /ping answers when, and only when, /invocations can. Differences from the toolkit, meant: a
+ValueError of input_fn is the client's mistake (400 with its message); any other error is 500 without a traceback (which
+goes to the log).
 """
 
 import asyncio
-import importlib.util
+import importlib
 import inspect
 import json
 import os
@@ -48,15 +49,9 @@ def load_program(code_dir, program):
     """Import the project's inference program from its folder, as a script beside its own modules."""
     path = Path(code_dir) / program
     if not path.is_file():
-        sys.exit(
-            f"no {program} in the model's code/ folder; let train.py copy it to SM_MODEL_DIR/code/, or set SAGEMAKER_PROGRAM"
-        )
+        sys.exit(f"no {program} in the model's code/ folder; let train.py copy it to $SM_MODEL_DIR/code/")
     sys.path[0] = str(path.parent)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module(path.stem)
 
 
 def handler(module, name, arguments, context, default=None):
@@ -145,7 +140,7 @@ class App:
             answer, answer_type = self._transform(body, content_type, accept)
         except BadRequest as error:
             return 400, "application/json", json.dumps({"error": str(error)}).encode()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever the project's code raises; it is logged whole
             traceback.print_exc()
             sys.stderr.flush()
             told = {"error": f"the model failed on this request ({type(error).__name__}); see the endpoint's log"}

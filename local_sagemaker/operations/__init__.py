@@ -1,12 +1,12 @@
 """The operations, one module per resource family. `ALL` maps a target prefix to its service and its operations by name.
 
-An operation is a function (platform, request) -> response, both plain dicts in the shape of botocore's model. Adding one is
-writing the function and naming it in its module's `OPERATIONS`.
+An operation is a function (platform, request) -> response, both plain dicts in the shape of botocore's model. To add
+one, write the function and name it in its module's `OPERATIONS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from local_sagemaker.operations import (
@@ -34,7 +34,7 @@ SAGEMAKER: dict[str, Operation] = {
 }
 
 # target prefix of X-Amz-Target -> (botocore's name of the service, its operations)
-ALL: dict[str, tuple[str, dict[str, Operation]]] = {
+ALL: dict[str, tuple[str, Mapping[str, Operation]]] = {
     "SageMaker": ("sagemaker", SAGEMAKER),
     "Logs_20140328": ("logs", log_events.OPERATIONS),
 }

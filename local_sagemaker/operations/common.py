@@ -85,7 +85,8 @@ def _start(chosen: list[Body], token: str | None, member: str, name: str) -> int
 
 
 def _matches(body: Body, request: dict[str, Any], name: str, status: str | None) -> bool:
-    created, modified = body["CreationTime"], body.get("LastModifiedTime", body["CreationTime"])
+    created: float = body["CreationTime"]
+    modified: float = body.get("LastModifiedTime", created)
     return (
         request.get("NameContains", "").lower() in str(body[name]).lower()
         and (status is None or request.get("StatusEquals", body[status]) == body[status])
@@ -96,7 +97,7 @@ def _matches(body: Body, request: dict[str, Any], name: str, status: str | None)
     )
 
 
-def seconds(timestamp: float | str | None, absent: float) -> float:
+def seconds(timestamp: Any, absent: float) -> float:
     """A timestamp of a request (epoch seconds, or ISO 8601 as some clients send) as epoch seconds."""
     if timestamp is None:
         return absent

@@ -1,4 +1,4 @@
-"""Endpoints: create, describe, list, update, delete. Workers, routes and the update itself are in local_sagemaker/endpoints/."""
+"""Endpoints: create, describe, list, update, delete. How an update is done is in local_sagemaker/endpoints/."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def update_endpoint(platform: Platform, request: dict[str, Any]) -> dict[str, An
             raise validation(_missing(platform, name))
         if body["EndpointStatus"] != "InService":
             raise validation(
-                f'Cannot update endpoint "{body["EndpointArn"]}" while it is in state "{body["EndpointStatus"]}"; wait for InService.'
+                f'Cannot update endpoint "{body["EndpointArn"]}" in state "{body["EndpointStatus"]}"; wait.'
             )
         body["EndpointStatus"] = "Updating"
         body["LastModifiedTime"] = platform.now()
@@ -124,7 +124,7 @@ def delete_endpoint(platform: Platform, request: dict[str, Any]) -> dict[str, An
             raise validation(_missing(platform, name))
         if body["EndpointStatus"] in ("Creating", "Updating"):
             raise validation(
-                f'Cannot delete endpoint "{body["EndpointArn"]}" while it is in state "{body["EndpointStatus"]}"; wait for InService.'
+                f'Cannot delete endpoint "{body["EndpointArn"]}" in state "{body["EndpointStatus"]}"; wait.'
             )
         body["EndpointStatus"] = "Deleting"
     platform.endpoints.delete(name)

@@ -1,4 +1,4 @@
-"""The reads of CloudWatch Logs over the logs of jobs and endpoints: groups, streams, events of a stream, events of a group."""
+"""The reads of CloudWatch Logs over the logs of jobs and endpoints: streams, events of a stream, events of a group."""
 
 from __future__ import annotations
 

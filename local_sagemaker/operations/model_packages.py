@@ -40,8 +40,12 @@ def list_groups(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
     bodies = (body for _, body in platform.store.all(GROUP))
     rows, token = common.page(bodies, request, name="ModelPackageGroupName")
     members = (
-        "ModelPackageGroupName", "ModelPackageGroupArn", "ModelPackageGroupDescription", "CreationTime", "ModelPackageGroupStatus",
-    )  # fmt: skip
+        "ModelPackageGroupName",
+        "ModelPackageGroupArn",
+        "ModelPackageGroupDescription",
+        "CreationTime",
+        "ModelPackageGroupStatus",
+    )
     return {"ModelPackageGroupSummaryList": [common.pick(body, *members) for body in rows], **token}
 
 

@@ -33,7 +33,8 @@ def create_training_job(platform: Platform, request: dict[str, Any]) -> dict[str
         "LastModifiedTime": now,
     }
     duplicate = in_use(
-        f"Training job names must be unique within an AWS account and region, and a training job with this name already exists ({arn})"
+        "Training job names must be unique within an AWS account and region, "
+        f"and a training job with this name already exists ({arn})"
     )
     common.create(platform, training.KIND, name, body, duplicate, request)
     training.submit(platform, name)
