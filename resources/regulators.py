@@ -30,6 +30,8 @@ from resources.filing_ledger import SqlFilingLedger
 if TYPE_CHECKING:
     import httpx
 
+    from ledgerline.filings.sgml import Header
+
 EDGAR_PER_SECOND = 5.0  # the limit is 10 per user over all machines; steady 9.7 was throttled, 5 never
 DART_PER_SECOND = 2.0  # more than about 1,000 a minute blocks the address for a day
 DART_PER_DAY = 15_000  # the key allows 20,000 a day
@@ -78,7 +80,7 @@ class RegulatorSet(ConfigurableResource):
         return [source for source in both if source in live or source in held]
 
     def of(self, source: Source) -> Regulator:
-        """The regulator of a source. Raises ConfigurationError, before any request, if a setting is missing or wrong."""
+        """The regulator of a source. Raises ConfigurationError, before any request, if a setting is wrong."""
         if source not in self._made:
             self._made[source] = self._make(source)
         return cast(Regulator, self._made[source])
@@ -119,7 +121,7 @@ class Answer:
 
 
 class _Asker:
-    """GET under the shared lease and ban. A transport fault or a cut-off body is asked again, at most ATTEMPTS times."""
+    """GET under the shared lease and ban. A transport fault or a cut-off body is asked again, ATTEMPTS times in all."""
 
     def __init__(
         self,
@@ -169,8 +171,8 @@ class _Asker:
 
     def _banned(self, until: datetime, reason: str) -> RegulatorUnavailable:
         return RegulatorUnavailable(
-            f"{self.source} may not be asked before {until:%Y-%m-%d %H:%M:%S} UTC ({reason}): wait; every process of this "
-            "ledger waits too",
+            f"{self.source} may not be asked before {until:%Y-%m-%d %H:%M:%S} UTC ({reason}): wait; every process "
+            "of this ledger waits too",
             retry_at=until,
         )
 
@@ -233,7 +235,7 @@ class _Masked(logging.Filter):
 
 
 class EdgarHttp:
-    """EDGAR's Atom feed, daily master index and full submissions. `user_agent` names who asks, with an e-mail address."""
+    """EDGAR's Atom feed, daily master index and full submissions. `user_agent` names who asks, with an e-mail."""
 
     source: Source = "edgar"
 
@@ -248,8 +250,8 @@ class EdgarHttp:
     ) -> None:
         if not re.search(r"\S+ +\S*[^\s@]@[^\s@]+\.[^\s@]+", user_agent or ""):
             raise ConfigurationError(
-                f"EDGAR_USER_AGENT is {user_agent!r}: EDGAR wants the name of a company or person and a contact e-mail, "
-                'for example EDGAR_USER_AGENT="Example Inc. data@example.com"'
+                f"EDGAR_USER_AGENT is {user_agent!r}: EDGAR wants the name of a company or person and a contact "
+                'e-mail, for example EDGAR_USER_AGENT="Example Inc. data@example.com"'
             )
         self._clock = clock
         self._asker = _Asker(
@@ -348,8 +350,8 @@ class EdgarHttp:
             return None
         if refusal == "undeclared":
             raise ConfigurationError(
-                "EDGAR answers 'Undeclared Automated Tool': it does not accept the user agent. Set EDGAR_USER_AGENT to a "
-                "real company or name and a contact e-mail"
+                "EDGAR answers 'Undeclared Automated Tool': it does not accept the user agent. Set EDGAR_USER_AGENT to "
+                "a real company or name and a contact e-mail"
             )
         if refusal == "throttled":
             until = self._clock() + timedelta(seconds=BAN_SECONDS)
@@ -509,8 +511,8 @@ def archive_sources(folder: Path) -> list[Source]:
     inner = [child for child in sorted(folder.iterdir()) if (child / "edgar").is_dir() or (child / "dart").is_dir()]
     raise ConfigurationError(
         f"{folder} is no archive of filings: looked for edgar/full/*.txt, edgar/nc/*.nc, edgar/malformed/*.txt, "
-        "edgar/feeds/<YYYYMMDD>/page_<start>.atom.xml, edgar/index/master.<YYYYMMDD>.idx, dart/list/<YYYYMMDD>/page_<n>.json, "
-        "dart/document/<rcept_no>.zip and dart/document_<rcept_no>.xml; "
+        "edgar/feeds/<YYYYMMDD>/page_<start>.atom.xml, edgar/index/master.<YYYYMMDD>.idx, "
+        "dart/list/<YYYYMMDD>/page_<n>.json, dart/document/<rcept_no>.zip and dart/document_<rcept_no>.xml; "
         + (f"did you mean {inner[0]}?" if inner else "give a folder that has some of them")
     )
 
@@ -574,8 +576,8 @@ class EdgarArchive(_Archive):
         path = self._bodies.get(ref.filing_id)
         if path is None:
             raise NotYetThere(f"{ref.filing_id} is listed in the archive {self.folder}, and its body is not there")
-        facts = _edgar_facts(path)
-        released = edgar_released_at(facts.form or ref.form, ref.day, facts.accepted_at or ref.accepted_at)
+        header = _edgar_header(path)
+        released = edgar_released_at(header.form or ref.form, ref.day, header.accepted_at or ref.accepted_at)
         return FetchedFiling(ref, path.read_bytes(), released)
 
     def _files(self) -> Iterator[os.DirEntry[str]]:
@@ -598,7 +600,7 @@ class EdgarArchive(_Archive):
         refs = dict(listed)
         for folder in EDGAR_FOLDERS:
             for path in (path for path in files if path.parent.name == folder):
-                ref = edgar_file_ref(path.name, _edgar_facts(path))
+                ref = edgar_file_ref(path.name, _edgar_header(path))
                 if ref.filing_id in bodies:
                     ref = replace(ref, filing_id=f"{ref.filing_id}.{folder}")
                 bodies[ref.filing_id] = path
@@ -618,7 +620,7 @@ class EdgarArchive(_Archive):
 
 
 class DartArchive(_Archive):
-    """An archive's `dart/` folder: lists, document ZIPs, and bare documents, which are given out as the ZIP of theirs."""
+    """An archive's `dart/` folder: lists, document ZIPs, and bare documents, given out as the ZIP of theirs."""
 
     source: Source = "dart"
     _bodies: dict[str, list[Path]]
@@ -675,15 +677,15 @@ def _readable(path: Path, parse: Callable[[bytes], Any]) -> Any:
         raise RegulatorUnavailable(f"{path}: {error}; replace the file by a whole one") from error
 
 
-def _edgar_facts(path: Path) -> Any:
+def _edgar_header(path: Path) -> Header:
     """Facts of the header; reads the first 16 kB, and more only where the header is longer."""
-    from ledgerline.filings.feeds import header_is_whole, parse_header_facts
+    from ledgerline.filings.archive import edgar_header, header_is_whole
 
     with open(path, "rb") as stream:
         head = stream.read(HEAD_BYTES)
         if len(head) == HEAD_BYTES and not header_is_whole(head):
             head += stream.read(LONGEST_HEAD - HEAD_BYTES)
-    return parse_header_facts(head)
+    return edgar_header(head)
 
 
 def _dart_head(paths: list[Path], rcept_no: str) -> bytes:

@@ -10,29 +10,49 @@ import io
 import re
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, datetime, time, timedelta, timezone
 from zoneinfo import ZoneInfo
 
-from ledgerline.filings.feeds import ACCESSION, HeaderFacts
+from ledgerline.filings.feeds import ACCESSION
 from ledgerline.filings.records import FilingRef, Party
-from ledgerline.filings.times import EASTERN, KOREA, RELEASED_LATE
+from ledgerline.filings.sgml import Header, Submission, read_header
+from ledgerline.filings.times import EASTERN, KOREA, RELEASED_LATE, parse_day
 
-# The day of a file that says nothing of its day, not even by an accession number: before EDGAR's first electronic filing.
+# The day of a file that says nothing of its day, not even by an accession number: before EDGAR's first filing.
 UNKNOWN_DAY = date(1993, 1, 1)
 # Letters of the SEC staff and their answers were released 28 to 73 days after acceptance; an archive does not say when.
 LATEST_RELEASE = timedelta(days=73)
-DART_DAY = re.compile(r"\d{14}")
+HEADER_END = re.compile(rb"</(?:SEC|IMS)-HEADER>|<DOCUMENT>")
+FIRST_LINE_DAY = re.compile(rb"<(?:SEC|IMS)-(?:DOCUMENT|HEADER)>[^\r\n:]*:\s*(\d{8})")
 DART_NAME = re.compile(r'<DOCUMENT-NAME[^>]*ACODE="([^"]*)"[^>]*>([^<]*)')
 DART_COMPANY = re.compile(r'<COMPANY-NAME[^>]*AREGCIK="(\d{8})"[^>]*>([^<]*)')
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the same bytes, and so the same digest, on every run
 
 
-def edgar_file_ref(name: str, facts: HeaderFacts) -> FilingRef:
+def header_is_whole(head: bytes) -> bool:
+    """Whether the header ends inside these bytes; otherwise more of the file is needed to know all parties."""
+    return HEADER_END.search(head) is not None
+
+
+def edgar_header(head: bytes) -> Header:
+    """The header's facts from the first bytes of a file, which need not be a valid filing."""
+    end = HEADER_END.search(head)
+    tagged = b"<SUBMISSION>" in head[:4096]
+    container = Submission("SUBMISSION" if tagged else "SEC-DOCUMENT", end.start() if end else len(head), ())
+    header = read_header(head, container)
+    first_line = FIRST_LINE_DAY.search(head)
+    if header.filed_on or not first_line:
+        return header
+    return replace(header, filed_on=parse_day(first_line[1].decode("ascii")))
+
+
+def edgar_file_ref(name: str, header: Header) -> FilingRef:
     """The ref of a file `<accession>.txt|.nc`, or of any other file that lies among them: its name is then its id."""
     in_name = ACCESSION.match(name)
-    filing_id = in_name.group() if in_name else facts.accession or name
-    day = facts.filed_on or _last_day_of_accession_year(filing_id)
-    return FilingRef("edgar", filing_id, day, facts.form, facts.parties, facts.accepted_at)
+    filing_id = in_name.group() if in_name else header.accession or name
+    day = header.filed_on or _last_day_of_accession_year(filing_id)
+    return FilingRef("edgar", filing_id, day, header.form or "", header.parties, header.accepted_at)
 
 
 def _last_day_of_accession_year(filing_id: str) -> date:

@@ -13,15 +13,13 @@ import zlib
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from typing import Any, Literal
-from zoneinfo import ZoneInfo
 
 from lxml import etree
 
 from ledgerline.filings.parties import unite_refs
 from ledgerline.filings.records import FilingRef, Party
+from ledgerline.filings.times import parse_day
 
-EASTERN = ZoneInfo("America/New_York")
-KOREA = ZoneInfo("Asia/Seoul")
 ACCESSION = re.compile(r"\d{10}-\d{2}-\d{6}")
 
 Refusal = Literal["undeclared", "throttled", "absent", "unavailable"]
@@ -98,78 +96,6 @@ def _index_ref(row: str) -> FilingRef:
     cik, form, filed = fields[0].strip(), fields[-3].strip(), fields[-2].strip().replace("-", "")
     name = "|".join(fields[1:-3]).strip()
     return FilingRef("edgar", accession.group(), _compact_day(filed), form, (Party(cik.zfill(10), name, ""),))
-
-
-# ----------------------------------------------------------------------------- EDGAR: a header's facts
-
-ROLES = {  # as the feed calls them
-    "FILER": "Filer",
-    "REPORTING-OWNER": "Reporting",
-    "ISSUER": "Issuer",
-    "SUBJECT COMPANY": "Subject",
-    "SUBJECT-COMPANY": "Subject",
-    "FILED BY": "Filed by",
-    "FILED-BY": "Filed by",
-    "FILED FOR": "Filed for",
-    "FILED-FOR": "Filed for",
-    "DEPOSITOR": "Depositor",
-    "SERIAL COMPANY": "Serial company",
-    "SERIAL-COMPANY": "Serial company",
-}
-HEADER_LINE = re.compile(r"^\s*(?:<(?P<tag>[A-Z0-9-]+)>(?P<tagged>.*)|(?P<name>[A-Z0-9][A-Z0-9 -]*):\s*(?P<value>.*))$")
-HEADER_END = re.compile(rb"</(?:SEC|IMS)-HEADER>|<DOCUMENT>")
-FIRST_LINE_DAY = re.compile(r"<(?:SEC|IMS)-(?:DOCUMENT|HEADER)>[^\r\n:]*:\s*(\d{8})")
-
-
-@dataclass(frozen=True, slots=True)
-class HeaderFacts:
-    """What the SGML header says for discovery; None, "" or empty where it does not."""
-
-    accession: str | None
-    form: str
-    filed_on: date | None
-    accepted_at: datetime | None  # UTC
-    parties: tuple[Party, ...]
-
-
-def parse_header_facts(head: bytes) -> HeaderFacts:
-    """Read the start of a full submission in any container: plain, PEM-wrapped, IMS, dissemination with bare CR."""
-    end = HEADER_END.search(head)
-    text = head[: end.start() if end else len(head)].decode("latin-1")
-    facts: dict[str, str] = {}
-    parties: list[tuple[str, dict[str, str]]] = []
-    for line in re.split(r"\r\n|\r|\n", text):
-        found = HEADER_LINE.match(line)
-        if not found:
-            continue
-        name = found["tag"] or found["name"].strip()
-        value = (found["tagged"] if found["tag"] else found["value"]).strip()
-        if name in ROLES and not value:
-            parties.append((ROLES[name], {}))
-        elif name in ("COMPANY CONFORMED NAME", "CONFORMED-NAME", "CENTRAL INDEX KEY", "CIK"):
-            if parties:
-                parties[-1][1].setdefault("name" if "NAME" in name else "id", value)
-        else:
-            facts.setdefault(name, value)
-    accession = ACCESSION.search(facts.get("ACCESSION NUMBER") or facts.get("ACCESSION-NUMBER") or text[:400])
-    first_day = FIRST_LINE_DAY.search(text)
-    filed = facts.get("FILED AS OF DATE") or facts.get("FILING-DATE") or (first_day[1] if first_day else "")
-    return HeaderFacts(
-        accession=accession.group() if accession else None,
-        form=facts.get("CONFORMED SUBMISSION TYPE") or facts.get("TYPE") or "",
-        filed_on=_day_or_none(filed),
-        accepted_at=_eastern_or_none(facts.get("ACCEPTANCE-DATETIME", "")),
-        parties=tuple(
-            Party(known["id"].zfill(10), known.get("name", ""), role)
-            for role, known in parties
-            if known.get("id", "").isdigit()
-        ),
-    )
-
-
-def header_is_whole(head: bytes) -> bool:
-    """Whether the header ends inside these bytes; otherwise more of the file is needed to know all parties."""
-    return HEADER_END.search(head) is not None
 
 
 # ------------------------------------------------------------------------------------- EDGAR: refusals
@@ -313,23 +239,7 @@ def _utc(stamp: str) -> datetime:
 
 
 def _compact_day(text: str) -> date:
-    try:
-        return datetime.strptime(text, "%Y%m%d").date()
-    except ValueError as error:
-        raise UnreadablePage(f"{text!r} is no day") from error
-
-
-def _day_or_none(text: str) -> date | None:
-    try:
-        return _compact_day(text[:8])
-    except UnreadablePage:
-        return None
-
-
-def _eastern_or_none(text: str) -> datetime | None:
-    """The 14 digits of ACCEPTANCE-DATETIME, which are Eastern time without a zone -> UTC."""
-    try:
-        naive = datetime.strptime(text[:14], "%Y%m%d%H%M%S")
-    except ValueError:
-        return None
-    return naive.replace(tzinfo=EASTERN).astimezone(timezone.utc)
+    day = parse_day(text)
+    if day is None:
+        raise UnreadablePage(f"{text!r} is no day")
+    return day

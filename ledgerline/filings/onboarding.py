@@ -1,4 +1,4 @@
-"""Onboarding a regulator's day: discovered -> fetched -> parsed -> published, each filing once. Orchestration over ports.
+"""Onboarding a regulator's day: discovered -> fetched -> parsed -> published, each filing once. Pure orchestration.
 
 Order makes it safe to be killed anywhere: bytes are in the object store before the ledger knows them, the ledger knows
 a state before the next step begins, and the lake has a row before the ledger calls it published. Every step repeats
@@ -27,8 +27,10 @@ from ledgerline.filings.ports import (
     RegulatorUnavailable,
 )
 from ledgerline.filings.records import FetchedFiling, RefusedFiling, Source
+from ledgerline.filings.sgml import read_header, split
 from ledgerline.filings.tables import FILINGS
 from ledgerline.filings.times import available_at
+from ledgerline.filings.validity import check
 from ledgerline.ports import Lake, ObjectStore
 
 TABLE = "filings"
@@ -38,7 +40,6 @@ BATCH_BYTES = 256 * 1024 * 1024
 # One body that cannot be read does not stop the day; so many in a row mean that the regulator is down.
 FAILURES_IN_A_ROW = 5
 
-Check = Callable[[FetchedFiling], Parsed]
 Report = Callable[[str], object]
 
 
@@ -70,7 +71,6 @@ def onboard_day(
     day: date,
     clock: Callable[[], datetime],
     report: Report | None = None,
-    check: Check | None = None,
     bucket: str = "ledgerline",
     batch_filings: int = BATCH_FILINGS,
 ) -> DayReport:
@@ -85,7 +85,7 @@ def onboard_day(
     discovered = sum(ref.day == day for ref in refs)
     say(f"{regulator.source} {day}: {discovered} filings discovered, {new} new")
 
-    desk = _Desk(regulator.source, day, ledger, objects, lake, check or check_filing, bucket, say)
+    desk = _Desk(regulator.source, day, ledger, objects, lake, bucket, say)
     desk.publish()  # what an earlier call parsed and did not publish
     failures = 0
     try:
@@ -117,15 +117,17 @@ def onboard_day(
 
 
 def check_filing(fetched: FetchedFiling) -> Parsed:
-    """The header facts of a valid body. Raises RefusedFiling."""
-    from ledgerline.filings.validity import check
-
-    facts = check(fetched)
-    return Parsed(fetched.ref.filing_id, facts.accepted_at, facts.form, facts.parties)
+    """The header facts of a valid body (DART's has none). Raises RefusedFiling."""
+    ref = fetched.ref
+    check(ref.source, fetched.body)
+    if ref.source != "edgar":
+        return Parsed(ref.filing_id, None)
+    header = read_header(fetched.body, split(fetched.body))
+    return Parsed(ref.filing_id, header.accepted_at, header.form, header.parties)
 
 
 def filing_rows(rows: Sequence[LedgerRow]) -> pa.Table:
-    """Rows of the lake table `filings` from rows of the ledger that are parsed (published once they are in) or refused."""
+    """Rows of the lake table `filings` from rows of the ledger that are parsed or refused."""
     return pa.Table.from_pylist(
         [
             {
@@ -172,7 +174,6 @@ class _Desk:
     ledger: FilingLedger
     objects: ObjectStore
     lake: Lake
-    check: Check
     bucket: str
     say: Report
     kept: list[Fetched] = field(default_factory=list)
@@ -191,7 +192,7 @@ class _Desk:
             return
         filing_id = row.ref.filing_id
         try:
-            facts = self.check(fetched)
+            facts = check_filing(fetched)
             self.parsed.append(facts)
             accepted_at, form = facts.accepted_at or row.ref.accepted_at, facts.form or row.ref.form
         except RefusedFiling as error:

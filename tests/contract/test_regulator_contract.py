@@ -210,7 +210,7 @@ def test_a_folder_that_is_no_archive_says_what_was_looked_for(make: type, tmp_pa
     with pytest.raises(ConfigurationError, match="does not exist"):
         make(tmp_path / "nowhere")
     write_small_archive(tmp_path / "inner")
-    with pytest.raises(ConfigurationError, match="did you mean .*inner"):
+    with pytest.raises(ConfigurationError, match=r"did you mean .*inner"):
         make(tmp_path)
 
 

@@ -26,7 +26,8 @@ ATOM_HEAD = (
     "<title>Latest Filings</title>\n<updated>{updated}</updated>\n"
 )
 HTML = (
-    '<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Transitional//EN" "http://www.w3.org/TR/xhtml1/DTD/xhtml1-transitional.dtd">'
+    '<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Transitional//EN" '
+    '"http://www.w3.org/TR/xhtml1/DTD/xhtml1-transitional.dtd">'
     '\n<html xmlns="http://www.w3.org/1999/xhtml">\n<head>\n<title>SEC.gov | {title}</title>\n</head><body>{title}</body></html>'
 )
 ENTRY = re.compile(rb"<entry>.*?</entry>", re.DOTALL)
@@ -192,7 +193,8 @@ class _Handler(BaseHTTPRequestHandler):
         }
         said = message.get(status, f"오류 {KEY}")  # a server that echoes the key: it must not reach a log
         if zip_endpoint:
-            text = f'<?xml version="1.0" encoding="UTF-8"?><result><status>{status}</status><message>{said}</message></result>'
+            result = f"<result><status>{status}</status><message>{said}</message></result>"
+            text = f'<?xml version="1.0" encoding="UTF-8"?>{result}'
             self._send(200, text.encode(), "application/xml;charset=UTF-8")
         else:
             text = json.dumps({"status": status, "message": said}, ensure_ascii=False, separators=(",", ":"))

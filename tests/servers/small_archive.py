@@ -1,4 +1,4 @@
-"""A small archive of both regulators, written by tests: every kind of witness and every kind of gap, a few filings each."""
+"""A small archive of both regulators, written by tests: every kind of witness and every kind of gap."""
 
 from __future__ import annotations
 
@@ -67,8 +67,9 @@ def submission(made: Made) -> bytes:
 def feed_page(filings: list[Made]) -> bytes:
     """An Atom page: one entry per accession and role."""
     entries = "".join(
-        f'<entry>\n<title>{made.form} - {name} ({cik}) ({role})</title>\n<summary type="html">\n &lt;b&gt;Filed:&lt;/b&gt; '
-        f"{made.day.isoformat()} &lt;b&gt;AccNo:&lt;/b&gt; {made.accession} &lt;b&gt;Size:&lt;/b&gt; 7 KB\n</summary>\n"
+        f'<entry>\n<title>{made.form} - {name} ({cik}) ({role})</title>\n<summary type="html">\n '
+        f"&lt;b&gt;Filed:&lt;/b&gt; {made.day.isoformat()} &lt;b&gt;AccNo:&lt;/b&gt; {made.accession} "
+        "&lt;b&gt;Size:&lt;/b&gt; 7 KB\n</summary>\n"
         f"<updated>{made.day.isoformat()}T16:30:00-04:00</updated>\n"
         f'<category scheme="https://www.sec.gov/" label="form type" term="{made.form}"/>\n'
         f"<id>urn:tag:sec.gov,2008:accession-number={made.accession}</id>\n</entry>\n"
@@ -100,7 +101,8 @@ def dart_zip(rcept_no: str) -> bytes:
     """A document.xml answer: the attachment sorts first, and the XML is as ill-formed as real ones."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
-        body = '<?xml version="1.0" encoding="utf-8"?>\r\n<DOCUMENT>\r\n<DOCUMENT-NAME ACODE="11011">사업보고서</DOCUMENT-NAME>'
+        body = '<?xml version="1.0" encoding="utf-8"?>\r\n<DOCUMENT>\r\n'
+        body += '<DOCUMENT-NAME ACODE="11011">사업보고서</DOCUMENT-NAME>'
         body += (
             f'<COMPANY-NAME AREGCIK="00126380">삼성전자</COMPANY-NAME><BODY><P>견본 & {rcept_no}</P></BODY></DOCUMENT>'
         )
