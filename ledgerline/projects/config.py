@@ -23,10 +23,11 @@ from ledgerline.errors import ConfigurationError
 from ledgerline.release.gate import ApprovalMode, Direction, GatePolicy, GateRule
 
 SCRIPTS = ("preprocessing.py", "train.py", "evaluation.py", "inference.py")
-OPTIONAL_FILES = ("requirements.txt",)
-# SageMaker names are [a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}; 40 leaves room for "-qa", a digest and a running number.
+TEST_CHANNEL = "test"
+NOT_CODE = {"config.yaml", "__pycache__", "tests"}  # what a job does not run
+# SageMaker names are [a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}; 32 leaves room for a prefix, a step and what makes jobs unique.
 NAME_PATTERN = r"[a-z][a-z0-9]*(_[a-z0-9]+)*"
-NAME_LENGTH = 40
+NAME_LENGTH = 32
 
 
 class _Section(BaseModel):
@@ -44,6 +45,19 @@ class Dataset(_Section):
         default_factory=dict, description="Equality on columns; a list means one of."
     )
     asset: str | None = Field(default=None, description="Asset that writes the table, `a/b` for a key of two parts.")
+    channels: list[str] = Field(
+        default=["train", "validation", "test"],
+        description="Folders that preprocessing.py writes; train.py gets all but `test`, evaluation.py gets `test`.",
+    )
+
+    @field_validator("channels")
+    @classmethod
+    def _a_channel_to_train_and_one_to_test(cls, value: list[str]) -> list[str]:
+        if TEST_CHANNEL not in value or len(value) < 2 or len(set(value)) != len(value):
+            raise _mistake(
+                f"channels must be `{TEST_CHANNEL}` and at least one more, each once", example="[train, test]"
+            )
+        return value
 
     @model_validator(mode="after")
     def _named_columns_are_read(self) -> Dataset:
@@ -186,6 +200,11 @@ class ProjectConfig(_Section):
         return value
 
 
+def endpoint_name(project: str) -> str:
+    """The live endpoint of a project by its name: AWS knows no underscore."""
+    return project.replace("_", "-")
+
+
 @dataclass(frozen=True, slots=True)
 class ModelProject:
     """A checked project folder. Digests say what its code and its gate are, whatever its path and file times."""
@@ -200,8 +219,8 @@ class ModelProject:
 
     @property
     def aws_name(self) -> str:
-        """The name in AWS, which knows no underscore: endpoint, package group."""
-        return self.name.replace("_", "-")
+        """The name in AWS: endpoint, package group."""
+        return endpoint_name(self.name)
 
     @property
     def endpoint(self) -> str:
@@ -221,7 +240,7 @@ class ModelProject:
 
     @property
     def code_digest(self) -> str:
-        """Hex sha256 over the names and contents of the scripts (and requirements.txt)."""
+        """Hex sha256 over the names and contents of the scripts, the modules beside them and requirements.txt."""
         hasher = hashlib.sha256()
         for name in sorted(self.code):
             hasher.update(f"{name}\0{len(self.code[name])}\0".encode())
@@ -284,8 +303,26 @@ def load_project(folder: Path) -> ModelProject:
     mistakes += found
     if config is None or mistakes:
         raise ProjectMistakes(folder.name, mistakes)
-    names = (*SCRIPTS, *(name for name in OPTIONAL_FILES if (folder / name).is_file()))
-    return ModelProject(folder, config, {name: (folder / name).read_bytes() for name in names})
+    return ModelProject(folder, config, _code_in(folder))
+
+
+def check_unchanged(project: ModelProject) -> None:
+    """Raises ConfigurationError if scripts changed on disk since the project was loaded: a job would run other code."""
+    if _code_in(project.folder) != project.code:
+        raise ConfigurationError(
+            f"Scripts of {project.name} changed since its definitions were loaded, so what would run is not what is "
+            "shown. Reload the code location (in the UI: Deployment, Reload), then try again."
+        )
+
+
+def _code_in(folder: Path) -> dict[str, bytes]:
+    """Relative posix name -> content of everything that a job may run: no caches, tests and hidden files."""
+    code = {}
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if path.is_file() and not any(part in NOT_CODE or part.startswith(".") for part in parts):
+            code["/".join(parts)] = path.read_bytes()
+    return code
 
 
 def load_projects(root: Path) -> list[ModelProject]:
@@ -514,6 +551,7 @@ _EXAMPLES: dict[str | int, str] = {
     "instance_count": "instance_count: 1",
     "qa": "qa: true",
     "by": "by: kind",
+    "channels": "channels: [train, validation, test]",
     "min_rows": "min_rows: 30",
     "regex": "regex: valid_accuracy=([-+0-9.eE]+)",
     "at_least": "at_least: 0.9",
