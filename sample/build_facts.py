@@ -1,14 +1,15 @@
 """Builds `sample/facts` from collected public files: names, CIKs, KRX codes, tickers and dates; no sentence of a text.
 
-`python -m sample.build_facts --ticker-data DIR`, where DIR is an unpacked folder with us_universe.csv, kr_universe.csv and
-so on. How the bundled facts are read is in `ledgerline.names.facts`; what a person added by hand is in `sample.known`.
-Files that regulators serve today are read by `ledgerline.names.listings`, not here.
+`python -m sample.build_facts --ticker-data DIR`, where DIR is an unpacked folder with us_universe.csv, kr_universe.csv
+and so on. How the bundled facts are read is in `ledgerline.names.facts`; what a person added by hand is in
+`sample.known`. Files that regulators serve today are read by `ledgerline.names.listings`, not here.
 
-From snapshots to dates. A collected file says what was true on snapshot days (50 between 2015-02-15 and 2026-06-01), often
-months apart. What was known stays until the eve of the first snapshot that no longer shows it; what is new starts on the
-day after the last snapshot without it, unless the earlier holder of the ticker (or the company's earlier ticker or name)
-still fills that gap: then it starts at the snapshot that shows it. So each day of a gap has an answer, the older one in
-doubt. The snapshots of 2015 come from two incomplete lists and are taken as one. Known days (`sample.known`) go first.
+From snapshots to dates. A collected file says what was true on snapshot days (50 between 2015-02-15 and 2026-06-01),
+often months apart. What was known stays until the eve of the first snapshot that no longer shows it; what is new starts
+on the day after the last snapshot without it, unless the earlier holder of the ticker (or the company's earlier ticker
+or name) still fills that gap: then it starts at the snapshot that shows it. So each day of a gap has an answer, the
+older one in doubt. The snapshots of 2015 come from two incomplete lists and are taken as one. Known days
+(`sample.known`) go first.
 """
 
 from __future__ import annotations
@@ -324,8 +325,8 @@ def _aliases_of_tickers(
 ) -> list[Row]:
     """Aliases of an open table that is keyed by ticker alone, worldwide.
 
-    Kept where the ticker is one here and the alias shares a rare word with the company's own names: elsewhere the ticker
-    may mean another firm."""
+    Kept where the ticker is one here and the alias shares a rare word with the company's own names: elsewhere the
+    ticker may mean another firm."""
     words = {company: {word for name in names for word in core(name).split()} for company, names in spelled.items()}
     spread = Counter(word for found in words.values() for word in found)
     made, taken = [], {company: {core(name) for name in names} for company, names in spelled.items()}
@@ -497,7 +498,7 @@ def _succeeds(old: str, new: str, day: str, source: str) -> Row:
 
 
 def _without_repeats(names: list[Row]) -> list[Row]:
-    """One row per company and normalised spelling: the first kind in order of weight, with the widest dates of that kind.
+    """One row per company and normalised spelling: the first kind in order of weight, with its widest dates.
 
     People and products are kept beside names."""
     weight = {"legal": 0, "name": 0, "english": 1, "alias": 2, "product": 3, "person": 4}
