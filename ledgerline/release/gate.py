@@ -123,6 +123,12 @@ class Verdict:
         return sha256_of(asdict(self))
 
     @property
+    def summary(self) -> str:
+        """`passed 4 of 4 rules`, for titles."""
+        passed = sum(result.passed for result in self.reasons)
+        return f"passed {passed} of {len(self.reasons)} rules"
+
+    @property
     def failed(self) -> tuple[RuleResult, ...]:
         return tuple(result for result in self.reasons if not result.passed)
 

@@ -65,6 +65,7 @@ class Candidate(Record):
     report_uri: str
     report_digest: str
     data_digest: str
+    requests_uri: str  # JSON lines: requests made of the test rows, the first is the smoke request
     policy_digest: str
     dataset_table: str
     dataset_version: int
@@ -99,6 +100,7 @@ class Release(Record):
     report_uri: str
     report_digest: str
     data_digest: str
+    requests_uri: str
     policy_digest: str
     verdict_digest: str
     dataset_table: str
@@ -130,6 +132,7 @@ class IntentEnded(Record):
     status: Literal["failed", "abandoned"]
     detail: str
     live: str | None  # model digest that is live after it, None where nothing is
+    endpoint_config: str | None = None  # the config that serves it, where restoring made a new one
     at: datetime
 
 
@@ -151,9 +154,17 @@ def releases(records: Iterable[Any]) -> list[Release]:
 
 
 def current_release(records: Iterable[Any]) -> Release | None:
-    """The release that is live by the ledger: the newest row. There is no other pointer that could disagree with it."""
-    rows = releases(records)
-    return rows[-1] if rows else None
+    """The release that is live by the ledger: the newest row. There is no other pointer that could disagree with it.
+
+    Its endpoint config is the one that serves it now: putting it back after a failed update makes a new one.
+    """
+    current: Release | None = None
+    for record in records:
+        if isinstance(record, Release):
+            current = record
+        elif isinstance(record, IntentEnded) and record.endpoint_config and current is not None:
+            current = current.model_copy(update={"endpoint_config": record.endpoint_config})
+    return current
 
 
 def latest_candidate(records: Iterable[Any]) -> Candidate | None:
@@ -169,6 +180,17 @@ def latest_evaluation(records: Iterable[Any], model_digest: str, data_digest: st
         if isinstance(record, Evaluated) and (record.model_digest, record.data_digest) == (model_digest, data_digest)
     ]
     return rows[-1] if rows else None
+
+
+def open_intents(entries: Iterable[Any]) -> list[tuple[int, Intent]]:
+    """Number and intent of every ledger entry that no release and no end concludes."""
+    rows = list(entries)
+    concluded = {entry.record.intent for entry in rows if isinstance(entry.record, Release | IntentEnded)}
+    return [
+        (entry.number, entry.record)
+        for entry in rows
+        if isinstance(entry.record, Intent) and entry.number not in concluded
+    ]
 
 
 def latest_qa(records: Iterable[Any], model_digest: str) -> QaServed | None:

@@ -1,4 +1,4 @@
-"""Evaluate a model on the test rows and write evaluation.json.
+"""Evaluate a model on the test rows and write evaluation.json, and requests.jsonl for the endpoints.
 
 Runs as a SageMaker processing job: `evaluation.py --model-dir DIR --test-dir DIR --output-dir DIR`. The model directory
 may hold the unpacked model or its model.tar.gz. The handlers of the model's own code/inference.py answer, so that what is
@@ -10,6 +10,8 @@ judged is what will be served. The same model and rows give the same bytes; noth
     slices             the same by `kind`, with the number of mentions as `rows`
     calibration        [mean probability, share that is right, mentions] of each bin that is not empty
     rows               mentions
+
+requests.jsonl holds request bodies made of test mentions from end to end, one a line: QA and live are asked them.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ import pyarrow.parquet as pq
 NOT_FEATURES = {"mention_id", "surface", "kind", "group", "as_of", "truth", "position", "company_id", "label"}
 BINS = 10
 BATCH = 2_000  # mentions per request
+REQUESTS = 100  # of one mention each
 
 
 def open_model(model_dir: Path, scratch: Path) -> Path:
@@ -82,6 +85,15 @@ def answer(handlers: ModuleType, model: Any, names: list[str], mentions: list[di
         )
         answers += json.loads(response)["answers"]
     return answers
+
+
+def sample_requests(names: list[str], mentions: list[dict[str, Any]]) -> str:
+    """Up to REQUESTS request bodies, evenly over the mentions, one per line."""
+    chosen = mentions[:: max(1, len(mentions) // REQUESTS)][:REQUESTS]
+    bodies = [
+        {"feature_names": names, "mentions": [{key: one[key] for key in ("mention_id", "candidates")}]} for one in chosen
+    ]
+    return "".join(json.dumps(body, separators=(",", ":")) + "\n" for body in bodies)
 
 
 def rates(truths: list[str | None], answers: list[str | None]) -> dict[str, float | None]:
@@ -139,6 +151,7 @@ def _best(mention: dict[str, Any], one: dict[str, Any]) -> str | None:
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--input-dir", type=Path, help="given to every processing job; the two below say more")
     parser.add_argument("--model-dir", type=Path, default=os.environ.get("PROCESSING_MODEL_DIR"))
     parser.add_argument("--test-dir", type=Path, default=os.environ.get("PROCESSING_TEST_DIR"))
     parser.add_argument("--output-dir", type=Path, default=os.environ.get("PROCESSING_OUTPUT_DIR"))
@@ -154,6 +167,7 @@ def main(arguments: list[str]) -> int:
     output = Path(args.output_dir)
     output.mkdir(parents=True, exist_ok=True)
     (output / "evaluation.json").write_text(json.dumps(report, sort_keys=True, indent=1) + "\n", encoding="utf-8")
+    (output / "requests.jsonl").write_text(sample_requests(names, mentions), encoding="utf-8")
     for name, value in sorted(report["metrics"].items()):
         print(f"{name.replace('_', '-')}={value};")
     return 0

@@ -1,0 +1,440 @@
+"""What a model project's assets do, step by step, over ports: training set, model, evaluation, candidate, QA.
+
+Pure of Dagster, so that a notebook or a test can run a project. Every result names its inputs by digest and says where
+its bytes are. Going live is not here: ledgerline/release/deploy.py.
+
+The contract of the scripts: preprocessing.py reads --input-dir and writes one folder per channel of config.yaml to
+--output-dir; train.py gets all channels but `test`; evaluation.py gets --model-dir and --test-dir and writes
+evaluation.json and requests.jsonl (requests made of test rows, for QA and the smoke request) to --output-dir.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from ledgerline.errors import LedgerlineError
+from ledgerline.ports import Lake, ObjectStore
+from ledgerline.projects import datasets
+from ledgerline.projects.config import TEST_CHANNEL, ModelProject, check_unchanged
+from ledgerline.release.approvals import AUTOMATIC_APPROVER, Approval, standing_approval
+from ledgerline.release.digest import model_digest
+from ledgerline.release.gate import EvaluationReport, Verdict, judge, report_from_json
+from ledgerline.release.model_platform import ModelPlatform, ProcessingSpec, TrainingSpec
+from ledgerline.release.ports import ReleaseLedger
+from ledgerline.release.releases import (
+    Candidate,
+    Evaluated,
+    GateRefusal,
+    QaServed,
+    Release,
+    approvals,
+    current_release,
+    latest_candidate,
+    latest_evaluation,
+    latest_qa,
+)
+
+CONTAINER = "/opt/ml/processing"  # the embedded server relocates it
+QA_REQUESTS = 100  # enough to see changed answers, few enough for a second on one worker
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """A project with the ports that its steps use. `run` names the run that asks: its scratch objects lie under it."""
+
+    project: ModelProject
+    objects: ObjectStore
+    platform: ModelPlatform
+    ledger: ReleaseLedger
+    clock: Callable[[], datetime]
+    log: Callable[[str], None]
+    run: str
+
+    def uri(self, *parts: str) -> str:
+        return self.objects.uri("projects", self.project.name, *parts)
+
+    def records(self) -> list[Any]:
+        return [entry.record for entry in self.ledger.entries(self.project.name)]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDataset:
+    """A training set in the object store, named by its digest."""
+
+    table: str
+    version: int
+    rows: int
+    digest: str
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """A model by the digest of the files in its archive, and the test rows that belong to it."""
+
+    model_digest: str
+    model_uri: str
+    test_uri: str
+    data_digest: str  # of the test rows
+    training_job: str
+    code_digest: str
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A report on a candidate, the live model's on the same rows where one is live, and the verdict."""
+
+    report: EvaluationReport
+    report_uri: str
+    requests_uri: str
+    live: EvaluationReport | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One request answered by QA and by live (None where nothing is live)."""
+
+    request: int
+    qa: str
+    live: str | None
+
+    @property
+    def same(self) -> bool:
+        return self.qa == self.live
+
+
+@dataclass(frozen=True, slots=True)
+class QaReport:
+    """What the QA endpoint served and how its answers differ from live."""
+
+    served_digest: str
+    live_digest: str | None
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def changed(self) -> tuple[Comparison, ...]:
+        return tuple(item for item in self.comparisons if item.live is not None and not item.same)
+
+
+# Training set --------------------------------------------------------------------------------------------------------
+
+
+def store_training_set(
+    project: ModelProject, lake: Lake, objects: ObjectStore, *, version: int | None = None
+) -> tuple[StoredDataset, datasets.TrainingSet]:
+    """Read the training set from the lake and keep its bytes under their digest."""
+    found = datasets.training_set(lake, project.config.dataset, version=version)
+    uri = objects.uri("projects", project.name, "training_sets", found.digest, "dataset.parquet")
+    if not objects.exists(uri):
+        objects.put(uri, found.body)
+    return StoredDataset(found.table, found.version, found.rows.num_rows, found.digest, uri), found
+
+
+# Model ---------------------------------------------------------------------------------------------------------------
+
+
+def train(pipeline: Pipeline, dataset: StoredDataset) -> TrainedModel:
+    """preprocessing.py as a processing job, then train.py as a training job; the model is kept under its digest."""
+    project, platform = pipeline.project, pipeline.platform
+    config = project.config
+    check_unchanged(project)
+    prefix = pipeline.uri("runs", pipeline.run, "channels")
+    channels = {name: f"{prefix}/{name}" for name in config.dataset.channels}
+    platform.run_processing(
+        ProcessingSpec(
+            name=f"{project.aws_name}-preprocessing",
+            source_dir=project.folder,
+            script="preprocessing.py",
+            inputs={"dataset": dataset.uri},
+            outputs=channels,
+            image=config.image,
+            instance_type=config.instance_type,
+        ),
+        pipeline.log,
+    )
+    trained = platform.run_training(
+        TrainingSpec(
+            name=f"{project.aws_name}-train",
+            source_dir=project.folder,
+            inputs={name: uri for name, uri in channels.items() if name != TEST_CHANNEL},
+            output_uri=pipeline.uri("runs", pipeline.run, "training"),
+            hyperparameters=config.hyperparameters,
+            metrics={metric.name: metric.regex for metric in config.metrics if metric.regex},
+            image=config.image,
+            instance_type=config.instance_type,
+        ),
+        pipeline.log,
+    )
+    body = pipeline.objects.get(trained.model_uri)
+    digest = model_digest(body)
+    # Kept by digest: a later run that trains the same model finds, and had somebody changed it mends, the same object.
+    model_uri = pipeline.uri("models", digest, "model.tar.gz")
+    pipeline.objects.put(model_uri, body)
+    data_digest, test_uri = _keep_test_rows(pipeline, channels[TEST_CHANNEL])
+    return TrainedModel(
+        model_digest=digest,
+        model_uri=model_uri,
+        test_uri=test_uri,
+        data_digest=data_digest,
+        training_job=trained.job_name,
+        code_digest=project.code_digest,
+        metrics=dict(trained.metrics),
+    )
+
+
+def _keep_test_rows(pipeline: Pipeline, prefix: str) -> tuple[str, str]:
+    """Digest of the test rows and the prefix under which they are kept by it."""
+    bodies = {uri.removeprefix(f"{prefix}/"): pipeline.objects.get(uri) for uri in pipeline.objects.list(f"{prefix}/")}
+    hasher = hashlib.sha256()
+    for name in sorted(bodies):
+        hasher.update(f"{name}\0{hashlib.sha256(bodies[name]).hexdigest()}\n".encode())
+    digest = hasher.hexdigest()
+    kept = pipeline.uri("test_rows", digest)
+    for name, body in bodies.items():
+        pipeline.objects.put(f"{kept}/{name}", body)
+    return digest, kept
+
+
+# Evaluation ----------------------------------------------------------------------------------------------------------
+
+
+def evaluate(pipeline: Pipeline, trained: TrainedModel) -> Evaluation:
+    """evaluation.py on the candidate and, where the gate compares, on the live model with the same test rows."""
+    records = pipeline.records()
+    live = current_release(records)
+    live_report = None
+    if live is not None and pipeline.project.policy.needs_live_report and live.model_digest != trained.model_digest:
+        live_report = _evaluate_live(pipeline, live, trained, records)
+    report, report_uri, requests_uri = _run_evaluation(pipeline, trained.model_digest, trained.model_uri, trained)
+    if live is not None and live.model_digest == trained.model_digest:
+        live_report = report
+    return Evaluation(
+        report, report_uri, requests_uri, live_report, judge(report, pipeline.project.policy, live_report)
+    )
+
+
+def _evaluate_live(
+    pipeline: Pipeline, live: Release, trained: TrainedModel, records: Sequence[Any]
+) -> EvaluationReport:
+    recorded = latest_evaluation(records, live.model_digest, trained.data_digest)
+    if recorded is not None and pipeline.objects.exists(recorded.report_uri):
+        report = report_from_json(pipeline.objects.get(recorded.report_uri), source=recorded.report_uri)
+        if report.digest == recorded.report_digest:
+            return report
+    pipeline.log(f"Evaluating the live model {live.model_digest[:12]} on the same test rows.")
+    return _run_evaluation(pipeline, live.model_digest, live.model_uri, trained)[0]
+
+
+def _run_evaluation(
+    pipeline: Pipeline, digest: str, model_uri: str, trained: TrainedModel
+) -> tuple[EvaluationReport, str, str]:
+    """Run the job, stamp what it wrote with the digests of the bytes it was given, keep it by digest, record it."""
+    project = pipeline.project
+    if model_digest(pipeline.objects.get(model_uri)) != digest:
+        raise GateRefusal(
+            "bytes_unchanged",
+            f"the bytes at {model_uri} are not model {digest[:12]} of {project.name}. "
+            f"Materialize {project.name}/model again.",
+        )
+    check_unchanged(project)
+    output = pipeline.uri("runs", pipeline.run, "evaluation", digest)
+    pipeline.platform.run_processing(
+        ProcessingSpec(
+            name=f"{project.aws_name}-evaluation",
+            source_dir=project.folder,
+            script="evaluation.py",
+            inputs={"model": model_uri, "test": trained.test_uri},
+            outputs={"report": output},
+            # Given after the platform's own --output-dir, so that these count.
+            arguments=(
+                *("--model-dir", f"{CONTAINER}/input/model"),
+                *("--test-dir", f"{CONTAINER}/input/test"),
+                *("--output-dir", f"{CONTAINER}/output/report"),
+            ),
+            image=project.config.image,
+            instance_type=project.config.instance_type,
+        ),
+        pipeline.log,
+    )
+    report = _stamped(_written(pipeline, f"{output}/evaluation.json"), digest, trained.data_digest, project.name)
+    report_uri = pipeline.uri("evaluations", digest, f"{report.digest}.json")
+    pipeline.objects.put(report_uri, report.to_json())
+    requests = _written(pipeline, f"{output}/requests.jsonl")
+    requests_uri = pipeline.uri("requests", f"{hashlib.sha256(requests).hexdigest()}.jsonl")
+    pipeline.objects.put(requests_uri, requests)
+    record = Evaluated(
+        project=project.name,
+        model_digest=digest,
+        data_digest=trained.data_digest,
+        report_uri=report_uri,
+        report_digest=report.digest,
+        at=pipeline.clock(),
+    )
+    _append_if_new(pipeline.ledger, record, latest_evaluation(pipeline.records(), digest, trained.data_digest))
+    return report, report_uri, requests_uri
+
+
+def _written(pipeline: Pipeline, uri: str) -> bytes:
+    try:
+        return pipeline.objects.get(uri)
+    except FileNotFoundError as error:
+        name = uri.rsplit("/", 1)[-1]
+        raise LedgerlineError(
+            f"evaluation.py of {pipeline.project.name} wrote no {name}. Let it write {name} to --output-dir."
+        ) from error
+
+
+def _stamped(body: bytes, digest: str, data_digest: str, project: str) -> EvaluationReport:
+    try:
+        written = json.loads(body)
+        metrics, slices = written.pop("metrics"), written.pop("slices", {})
+    except (ValueError, AttributeError, KeyError) as error:
+        raise LedgerlineError(
+            f"evaluation.json of {project} is no JSON object with `metrics` ({error!r}). "
+            'Let evaluation.py write {"metrics": {"accuracy": 0.9}, "slices": {"kind": {...}}}.'
+        ) from error
+    return EvaluationReport(digest, data_digest, metrics, slices, details=written)
+
+
+# Candidate -----------------------------------------------------------------------------------------------------------
+
+
+def register(pipeline: Pipeline, dataset: StoredDataset, trained: TrainedModel, evaluation: Evaluation) -> Candidate:
+    """Register the model as a package and remember it as the newest candidate; approve it where the policy does.
+
+    A model that is the newest candidate already is not registered twice. An automatic approval never overrules a
+    person: it is not given to a model that somebody rejected or withdrew.
+    """
+    project, records = pipeline.project, pipeline.records()
+    newest = latest_candidate(records)
+    package_arn = pipeline.platform.register(
+        project.aws_name,
+        trained.model_uri,
+        model_digest=trained.model_digest,
+        report_uri=evaluation.report_uri,
+        metadata=_package_metadata(dataset, trained, evaluation),
+        description=f"{project.name} {trained.model_digest[:12]}: {evaluation.verdict.summary}",
+        image=project.config.image,
+    )
+    candidate = Candidate(
+        project=project.name,
+        model_digest=trained.model_digest,
+        model_uri=trained.model_uri,
+        package_arn=package_arn,
+        report_uri=evaluation.report_uri,
+        report_digest=evaluation.report.digest,
+        data_digest=trained.data_digest,
+        requests_uri=evaluation.requests_uri,
+        policy_digest=project.policy.digest,
+        dataset_table=dataset.table,
+        dataset_version=dataset.version,
+        dataset_digest=dataset.digest,
+        training_job=trained.training_job,
+        at=pipeline.clock(),
+    )
+    candidate = _append_if_new(pipeline.ledger, candidate, newest, ignored=("at", "training_job"))
+    if project.policy.approval == "automatic" and evaluation.verdict.passed:
+        _approve_automatically(pipeline, candidate, approvals(records))
+    return candidate
+
+
+def _package_metadata(dataset: StoredDataset, trained: TrainedModel, evaluation: Evaluation) -> dict[str, str]:
+    return {
+        "report_digest": evaluation.report.digest,
+        "data_digest": trained.data_digest,
+        "code_digest": trained.code_digest,
+        "dataset": f"{dataset.table}@{dataset.version}",
+        "dataset_digest": dataset.digest,
+        "verdict": "passed" if evaluation.verdict.passed else "failed",
+    }
+
+
+def _approve_automatically(pipeline: Pipeline, candidate: Candidate, decisions: Sequence[Approval]) -> None:
+    digest = candidate.model_digest
+    if any(decision.model_digest == digest and decision.decision != "approve" for decision in decisions):
+        return
+    standing = standing_approval(
+        decisions,
+        model_digest=digest,
+        report_digest=candidate.report_digest,
+        policy_digest=candidate.policy_digest,
+    )
+    if standing is not None:
+        return
+    reason = "every rule of the gate passed"
+    pipeline.ledger.append(
+        Approval(
+            project=candidate.project,
+            model_digest=digest,
+            report_digest=candidate.report_digest,
+            policy_digest=candidate.policy_digest,
+            decision="approve",
+            approver=AUTOMATIC_APPROVER,
+            reason=reason,
+            at=pipeline.clock(),
+        )
+    )
+    pipeline.platform.set_approval(candidate.package_arn, "Approved", reason)
+
+
+def _append_if_new(ledger: ReleaseLedger, record: Any, newest: Any, ignored: tuple[str, ...] = ("at",)) -> Any:
+    """Append a record unless the newest of its kind says the same; returns the one that is in the ledger."""
+    excluded = set(ignored)
+    if newest is not None and newest.model_dump(exclude=excluded) == record.model_dump(exclude=excluded):
+        return newest
+    ledger.append(record)
+    return record
+
+
+# QA ------------------------------------------------------------------------------------------------------------------
+
+
+def put_on_qa(pipeline: Pipeline, candidate: Candidate) -> str:
+    """Serve the candidate's artifact on the QA endpoint (a package would have to be approved); returns its config."""
+    return pipeline.platform.deploy(
+        pipeline.project.qa_endpoint,
+        candidate.model_uri,
+        model_digest=candidate.model_digest,
+        instance_type=pipeline.project.config.serving.instance_type,
+        image=pipeline.project.config.image,
+    ).config_name
+
+
+def compare(pipeline: Pipeline, candidate: Candidate) -> QaReport:
+    """Send the same requests to QA and to live and record which bytes QA served.
+
+    The digest is the one that the QA endpoint itself gives with every answer; answers of two digests are refused.
+    """
+    requests = pipeline.objects.get(candidate.requests_uri).splitlines()[:QA_REQUESTS]
+    live = current_release(pipeline.records())
+    served: set[str] = set()
+    comparisons = []
+    for number, request in enumerate(requests):
+        answer = pipeline.platform.invoke(pipeline.project.qa_endpoint, request)
+        served.add(answer.model_digest or "unknown")
+        live_body = pipeline.platform.invoke(live.endpoint, request).body.decode() if live else None
+        comparisons.append(Comparison(number, answer.body.decode(), live_body))
+    if len(served) != 1:
+        raise LedgerlineError(
+            f"The QA endpoint {pipeline.project.qa_endpoint} answered {len(requests)} requests with {len(served)} "
+            f"different models ({', '.join(sorted(served)) or 'none'}). "
+            f"Materialize {pipeline.project.name}/qa_endpoint again."
+        )
+    (digest,) = served
+    record = QaServed(
+        project=pipeline.project.name,
+        endpoint=pipeline.project.qa_endpoint,
+        model_digest=candidate.model_digest,
+        served_digest=digest,
+        requests=len(requests),
+        at=pipeline.clock(),
+    )
+    _append_if_new(pipeline.ledger, record, latest_qa(pipeline.records(), candidate.model_digest))
+    return QaReport(digest, live.model_digest if live else None, tuple(comparisons))

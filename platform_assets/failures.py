@@ -1,0 +1,31 @@
+"""How a run ends that no retry can mend. Belongs here: the translation of a domain's PermanentFailure for Dagster.
+
+Dagster retries in three places: the step (RetryPolicy), the run (run_retries of dagster.yaml) and automation that asks
+again. `allow_retries=False` speaks to the first; the tag on the run speaks to the second; what automation may ask again
+is in automation.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+NO_RUN_RETRY = {"dagster/max_retries": "0"}
+
+
+@contextmanager
+def permanent_failures(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Iterator[None]:
+    """Turn a PermanentFailure of the block into a failure that no retry mechanism of Dagster tries again."""
+    from ledgerline.errors import PermanentFailure
+
+    try:
+        yield
+    except PermanentFailure as failure:
+        if context.instance.has_run(context.run_id):
+            context.instance.add_run_tags(context.run_id, NO_RUN_RETRY)
+        rule = getattr(failure, "rule", None)
+        raise dg.Failure(
+            description=str(failure), metadata={"rule": rule} if rule else {}, allow_retries=False
+        ) from failure
