@@ -1,6 +1,9 @@
 """Near-duplicate clustering of a labelled file, one process, in order of arrival: quality and speed.
 
-    python -m benchmarks.clusters --data DIR --file neardup_dev.jsonl
+    python -m benchmarks.clusters --data DIR --file neardup_dev.jsonl [--peer PYTHON]
+
+`--peer` names the interpreter of another environment in which `rensa` (MinHash LSH) is installed: it clusters the same
+documents in the same order by the same rule, nearest earlier one above a threshold. The best of its thresholds counts.
 
 Each line of the file is a JSON object with `id`, `text`, `cluster` (the truth) and `ops` (how the text was made:
 "base", a chain of edits such as "trunc+ocr", or "tmpl" for a template twin, which is a cluster of its own).
@@ -10,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Hashable, Sequence
@@ -53,10 +57,47 @@ def recall_by_edit(rows: Sequence[dict[str, str]], found: Sequence[str]) -> dict
     return {edit: (total[edit], right[edit] / total[edit]) for edit in sorted(total)}
 
 
+_PEER = """
+import json, re, sys, time
+from rensa import RMinHash, RMinHashLSH
+texts = [json.loads(line)["text"] for line in open(sys.argv[1], encoding="utf-8")]
+begin = time.perf_counter()
+lsh = RMinHashLSH(threshold=0.3, num_perm=128, num_bands=32)
+hashes, nearest = [], []
+for number, text in enumerate(texts):
+    words = re.findall(r"\\w+", text.lower())
+    new = RMinHash(num_perm=128, seed=42)
+    new.update([" ".join(words[i : i + 3]) for i in range(max(1, len(words) - 2))])
+    nearest.append(max(((new.jaccard(hashes[i]), i) for i in lsh.query(new)), default=(0.0, -1)))
+    hashes.append(new)
+    lsh.insert(number, new)
+print(json.dumps({"nearest": nearest, "seconds": time.perf_counter() - begin}))
+"""
+_PEER_THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+
+
+def run_peer(python: str, file: Path, truth: Sequence[str]) -> dict[str, float]:
+    """Figures of rensa, with keys that begin with `peer_`."""
+    done = subprocess.run([python, "-c", _PEER, str(file)], capture_output=True, text=True, check=True)
+    answer = json.loads(done.stdout)
+    best: tuple[float, float] = (0.0, 0.0)
+    for threshold in _PEER_THRESHOLDS:
+        found: list[int] = []
+        for number, (similarity, earlier) in enumerate(answer["nearest"]):
+            found.append(found[earlier] if similarity >= threshold else number)
+        best = max(best, (bcubed(found, truth)[2], pair_f1(found, truth)))
+    return {
+        "peer_bcubed_f1": round(best[0], 4),
+        "peer_pair_f1": round(best[1], 4),
+        "peer_docs_per_s": round(len(truth) / answer["seconds"], 1),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="the folder that holds the file")
     parser.add_argument("--file", default="neardup_dev.jsonl")
+    parser.add_argument("--peer", metavar="PYTHON", help="an interpreter that has rensa")
     arguments = parser.parse_args()
     with (arguments.data / arguments.file).open(encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
@@ -85,6 +126,8 @@ def main() -> None:
         "docs_per_s": round(len(rows) / seconds, 1),
         "state_bytes_per_document": round(len(clusters.to_bytes()) / len(rows), 1),
     }
+    if arguments.peer:
+        figures |= run_peer(arguments.peer, arguments.data / arguments.file, truth)
     print(json.dumps(figures))
 
 
