@@ -41,6 +41,7 @@ VARIANT = "AllTraffic"
 LOCAL_IMAGE = "000000000000.dkr.ecr.us-east-1.amazonaws.com/ledgerline:py3"  # never pulled: jobs run as subprocesses
 LOCAL_ROLE = "arn:aws:iam::000000000000:role/ledgerline"
 _LOG_GROUPS = {"processing": "/aws/sagemaker/ProcessingJobs", "training": "/aws/sagemaker/TrainingJobs"}
+_DEFAULT_ARGUMENTS = ["--input-dir", "/opt/ml/processing/input", "--output-dir", "/opt/ml/processing/output"]
 _NOT_SOURCE = {"__pycache__", "tests", ".git", ".ipynb_checkpoints"}
 
 
@@ -76,11 +77,7 @@ class SageMaker(ConfigurableResource):
             "AppSpecification": {
                 "ImageUri": spec.image or self.image,
                 "ContainerEntrypoint": ["python3", f"/opt/ml/processing/input/code/{spec.script}"],
-                "ContainerArguments": [
-                    "--input-dir", "/opt/ml/processing/input",
-                    "--output-dir", "/opt/ml/processing/output",
-                    *spec.arguments,
-                ],
+                "ContainerArguments": list(spec.arguments) or _DEFAULT_ARGUMENTS,
             },
             "Environment": dict(spec.environment),
             "ProcessingInputs": inputs,

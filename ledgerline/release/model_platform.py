@@ -42,8 +42,10 @@ class ModelRefused(PermanentFailure):
 class ProcessingSpec:
     """A script of a project's folder over objects.
 
-    The script finds input `x` below `--input-dir`/x and writes output `y` below `--output-dir`/y; both arguments are
-    passed first, then `arguments`. `inputs` and `outputs` map names to s3:// URIs; an input is one object or a prefix.
+    `inputs` and `outputs` map names to s3:// URIs (an input is one object or a prefix). Input `x` lies in the folder
+    /opt/ml/processing/input/x, what the script writes to /opt/ml/processing/output/y is output `y`; the embedded server
+    relocates these paths. `arguments` are passed as they are; without any, `--input-dir /opt/ml/processing/input
+    --output-dir /opt/ml/processing/output` is.
     """
 
     name: str  # of the kind of job, e.g. "ticker-ranker-preprocessing"; the job's own name adds what makes it unique

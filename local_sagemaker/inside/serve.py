@@ -3,8 +3,8 @@
 The handlers are those of the SageMaker inference toolkit: model_fn, input_fn, predict_fn, output_fn or transform_fn,
 pre_model_fn and model_warmup_fn, each with or without a trailing context. The socket is opened only after the model is
 loaded and warmed, so /ping answers when, and only when, /invocations can. Differences from the toolkit, meant: a
-ValueError of input_fn is the client's mistake (400 with its message); any other error is 500 without a traceback (which
-goes to the log).
+ValueError of input_fn, and one that another handler's own code raises, is the client's mistake (400 with its message);
+any other error, a ValueError of a library called by predict_fn too, is 500 without a traceback (which goes to the log).
 """
 
 import asyncio
@@ -88,14 +88,29 @@ def build_transform(module, context):
     if predict is None:
         sys.exit("the inference program has neither predict_fn(data, model) nor transform_fn; add one")
 
+    own = module.__file__
+
     def transform(body, content_type, accept):
         try:
             data = read(body, content_type)
         except ValueError as error:
             raise BadRequest(str(error)) from error
-        return encoded(write(predict(data, model), accept), accept)
+        try:
+            return encoded(write(predict(data, model), accept), accept)
+        except ValueError as error:
+            if raised_in(error) == own:
+                raise BadRequest(str(error)) from error
+            raise
 
     return transform
+
+
+def raised_in(error):
+    """The file whose code raised the error."""
+    frame = error.__traceback__
+    while frame.tb_next is not None:
+        frame = frame.tb_next
+    return frame.tb_frame.f_code.co_filename
 
 
 def encoded(result, accept):
