@@ -16,6 +16,7 @@ from ledgerline.errors import ConfigurationError
 
 Environment = Literal["local", "branch", "prod"]
 ROOT = Path(__file__).resolve().parents[1]
+DEFAULT_BUCKET = "ledgerline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +28,34 @@ class Settings:
     archive: Path | None
     edgar_over_http: bool  # EDGAR_USER_AGENT is set
     dart_over_http: bool  # DART_API_KEY is set
+    slack: bool  # SLACK_BOT_TOKEN is set
     bucket: str
     region: str
     sagemaker_role: str
+    sagemaker_image: str
+
+    @property
+    def required_bucket(self) -> str:
+        return self._required("LEDGERLINE_BUCKET", "" if self.bucket == DEFAULT_BUCKET else self.bucket, "an S3 bucket of yours")
+
+    @property
+    def required_role(self) -> str:
+        return self._required("SAGEMAKER_ROLE_ARN", self.sagemaker_role, "the role that SageMaker's jobs run as")
+
+    @property
+    def required_image(self) -> str:
+        return self._required("SAGEMAKER_IMAGE_URI", self.sagemaker_image, "the image that runs the projects' scripts")
+
+    def _required(self, variable: str, value: str, what: str) -> str:
+        if not value:
+            raise ConfigurationError(
+                f"LEDGERLINE_ENV={self.environment} needs {variable}: set it to {what}, or use LEDGERLINE_ENV=local."
+            )
+        return value
+
+    @property
+    def sample_archive(self) -> Path:
+        return self.home / "sample_archive"
 
     @property
     def dagster_home(self) -> Path:
@@ -63,9 +89,11 @@ def read_settings(environment: str | None = None, *, variables: Mapping[str, str
         archive=Path(archive).expanduser().resolve() if archive else None,
         edgar_over_http=bool(given.get("EDGAR_USER_AGENT")),
         dart_over_http=bool(given.get("DART_API_KEY")),
-        bucket=given.get("LEDGERLINE_BUCKET", "ledgerline"),
+        slack=bool(given.get("SLACK_BOT_TOKEN")),
+        bucket=given.get("LEDGERLINE_BUCKET", DEFAULT_BUCKET),
         region=given.get("AWS_DEFAULT_REGION", "us-east-1"),
         sagemaker_role=given.get("SAGEMAKER_ROLE_ARN", ""),
+        sagemaker_image=given.get("SAGEMAKER_IMAGE_URI", ""),
     )
 
 
