@@ -11,6 +11,7 @@ import io
 import re
 import zipfile
 import zlib
+from bisect import bisect_left
 from dataclasses import dataclass
 
 from ledgerline.filings.records import RefusedFiling, Section
@@ -27,10 +28,11 @@ MAX_MEMBERS = 1_000
 
 _ZIP = b"PK\x03\x04"
 _MEMBER = re.compile(r"(?:^|[/\\])(\d{14})(_\d{5})?\.xml$", re.I)
-_TITLE = re.compile(r"<TITLE\b([^>]*)>(.*?)</TITLE>", re.S | re.I)
-_TAG = re.compile(r"<[^>]*>")
-_DOCUMENT_NAME = re.compile(r"<DOCUMENT-NAME\b[^>]*>(.*?)</DOCUMENT-NAME>", re.S | re.I)
-_COMPANY_NAME = re.compile(r"<COMPANY-NAME\b([^>]*)>(.*?)</COMPANY-NAME>", re.S | re.I)
+# Every repetition stops at the next "<" or after a bound, so that tags without an end cost no more than their length.
+_TITLE_TAG = re.compile(r"<(?:(/)|)TITLE\b([^<>]*)>", re.I)
+_TAG = re.compile(r"<[^<>]*>")
+_DOCUMENT_NAME = re.compile(r"<DOCUMENT-NAME\b[^<>]*>([^<]*)<", re.I)
+_COMPANY_NAME = re.compile(r"<COMPANY-NAME\b([^<>]*)>([^<]*)<", re.I)
 _AREGCIK = re.compile(r'AREGCIK\s*=\s*"(\d{8})"', re.I)
 
 
@@ -132,38 +134,42 @@ def company(source: str) -> tuple[str, str] | None:
 
 
 def text_and_sections(source: str) -> tuple[str, tuple[Section, ...]]:
-    """The text in the normal form, and a section per title of the contents (ATOC), nested ones after their parents.
+    """The text in the normal form, and a section for each title of the contents (ATOC); it ends where the next begins.
 
-    A section ends at the next title; its name is the title itself.
+    The name of a section is its title. HTML keeps `<TITLE>` out of a page, so titles are headings here.
     """
-    text = html_to_text(_TITLE.sub(r"<h2>\2</h2>", source))
-    sections: list[Section] = []
-    starts: list[tuple[str, int]] = []
-    position = 0
-    for match in _TITLE.finditer(source):
-        title = _plain(match.group(2))
-        if 'ATOC="Y"' not in match.group(1) or not title:
-            continue
-        at = _line_start(text, title, position)
-        if at < 0:
-            continue
-        starts.append((title, at))
-        position = at + len(title)
-    ends = [start for _, start in starts[1:]] + [len(text)]
-    for (title, start), end in zip(starts, ends, strict=True):
-        sections.append(Section(title, title, start, end))
+    parts = _TITLE_TAG.split(source)
+    titles: list[str] = []
+    closings, attributes, contents = parts[1::3], parts[2::3], parts[3::3]
+    for closing, attribute, content in zip(closings, attributes, contents, strict=True):
+        if not closing and 'ATOC="Y"' in attribute:
+            titles.append(_plain(content))
+    text = html_to_text(_TITLE_TAG.sub(r"<\1h2>", source))
+    starts = _title_lines(text, titles)
+    sections = [
+        Section(title, title, start, end)
+        for (title, start), (_, end) in zip(starts, [*starts[1:], ("", len(text))], strict=False)
+    ]
     return text, tuple(sections)
 
 
-def _line_start(text: str, title: str, position: int) -> int:
-    """Where a line that is the title begins, or -1."""
-    at = text.find(title, position)
-    while at >= 0:
-        end = at + len(title)
-        if (at == 0 or text[at - 1] == "\n") and (end == len(text) or text[end] == "\n"):
-            return at
-        at = text.find(title, at + 1)
-    return -1
+def _title_lines(text: str, titles: list[str]) -> list[tuple[str, int]]:
+    """(title, offset) of the lines that are the titles, in order; a title without such a line is left out."""
+    lines: dict[str, list[int]] = {title: [] for title in titles if title}
+    offset = 0
+    for line in text.split("\n"):
+        if line in lines:
+            lines[line].append(offset)
+        offset += len(line) + 1
+    found: list[tuple[str, int]] = []
+    position = 0
+    for title in titles:
+        offsets = lines.get(title, [])
+        index = bisect_left(offsets, position)
+        if index < len(offsets):
+            found.append((title, offsets[index]))
+            position = offsets[index] + 1
+    return found
 
 
 def _plain(markup: str) -> str:

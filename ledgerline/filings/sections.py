@@ -17,19 +17,25 @@ MAX_TITLE_CHARACTERS = 200
 
 _SIGNATURES = re.compile(r"^[ \t]*SIGNATURES?[ \t]*:?[ \t]*(?:PAGE)?$", re.M | re.I)
 _ITEM_8K = re.compile(r"^[^\w\n]{0,8}Items?[\s]{0,4}(\d{1,2})[ \t]{0,2}\.[ \t]{0,2}(\d{2})(?!\d)", re.M | re.I)
-_ITEM_8K_OLD = re.compile(r"^[^\w\n]{0,8}Items?[\s]{0,4}(\d{1,2})(?![\d])(?!\.\d)(?=[\s.:)\-–—]|$)", re.M | re.I)
+# A heading goes on with a stop, a capital or the line's end; "Item 5 hereof" and "Item 5) which" are references.
+_HEADING = r"(?=[ \t]*(?:[.:\-–—]|[^\w\s,;)\]]|[A-Z(]|$))"
+_ITEM = r"I[Tt][Ee][Mm][Ss]?\s{0,4}(\d{1,2})(?!\d)"
+_ITEM_8K_OLD = re.compile(r"^[^\w\n]{0,8}" + _ITEM + r"(?!\.\d)" + _HEADING, re.M)
 _ITEM_10 = re.compile(
-    r"^[^\w\n]{0,8}(?:PART[ \t]+(I{1,3}V?)[ \t,.:;\-–—]{0,8})?Items?[\s]{0,4}(\d{1,2})[ \t]{0,2}"
-    r"([ABC](?![a-z]))?(?=[\s.:)\-–—]|$)",
-    re.M | re.I,
+    r"^[^\w\n]{0,8}(?:P[Aa][Rr][Tt][ \t]+(I{1,3}V?)[ \t,.:;\-–—]{0,8})?"
+    + _ITEM
+    + r"[ \t]{0,2}(\(?[ABCabc]\)?(?![A-Za-z]))?"
+    + _HEADING,
+    re.M,
 )
 _PART = re.compile(r"^[^\w\n]{0,8}PART[ \t]+(I{1,3}V?)\b", re.M | re.I)
 
 ITEMS_8K = frozenset(
-    "1.01 1.02 1.03 1.04 1.05 2.01 2.02 2.03 2.04 2.05 2.06 3.01 3.02 3.03 4.01 4.02 5.01 5.02 5.03 5.04 5.05 5.06 5.07 "
-    "5.08 6.01 6.02 6.03 6.04 6.05 6.06 6.10 7.01 8.01 9.01".split()
+    f"{section}.{number:02d}"
+    for section, last in enumerate((5, 6, 3, 2, 8, 10, 1, 1, 1), start=1)
+    for number in range(1, last + 1)
 )
-ITEMS_10K = tuple("1 1A 1B 1C 2 3 4 5 6 7 7A 8 9 9A 9B 9C 10 11 12 13 14 15 16".split())
+ITEMS_10K = frozenset({"1A", "1B", "1C", "7A", "9A", "9B", "9C", *map(str, range(1, 17))})
 
 
 def sections_of(form: str, text: str) -> tuple[Section, ...]:
@@ -56,21 +62,23 @@ def _sections_8k(text: str) -> tuple[Section, ...]:
             for match in _ITEM_8K_OLD.finditer(text)
             if 1 <= int(match.group(1)) <= 12
         ]
-    return _between(text, found, _end_of_items(text, found))
+    return _longest(_between(text, found, _end_of_items(text, found)))
 
 
 def _sections_10(text: str, *, parts: bool) -> tuple[Section, ...]:
     found = []
     headings = [(match.start(), match.group(1).upper()) for match in _PART.finditer(text)]
     for match in _ITEM_10.finditer(text):
-        name = f"{int(match.group(2))}{(match.group(3) or '').upper()}"
-        if name not in ITEMS_10K:
+        name = f"{int(match.group(2))}{(match.group(3) or '').strip('()').upper()}"
+        if name not in ITEMS_10K or "(continued)" in _title(text, match.end()).lower():
             continue
         if parts:
             before = bisect_right(headings, (match.start(), "Z"))
             name = f"{headings[before - 1][1] if before else 'I'}.{name}"
         found.append((name, match.start(), match.end()))
-    return _longest(_between(text, found, _end_of_items(text, found)))
+    sections = _longest(_between(text, found, _end_of_items(text, found)))
+    first = next((section.start for section in sections if section.name in ("1", "I.1")), 0)
+    return tuple(section for section in sections if section.start >= first)  # before it is only the contents
 
 
 def _end_of_items(text: str, found: list[tuple[str, int, int]]) -> int:

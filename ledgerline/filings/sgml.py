@@ -1,8 +1,9 @@
 """EDGAR's full-submission container: split into header and documents, without reading what the documents hold.
 
-Format: the EDGAR Public Dissemination Service technical specification, and real submissions of 1994-2026. Four variants are read: bare `<SEC-DOCUMENT>`, the same inside a PEM wrapper, `<IMS-DOCUMENT>` (1990s),
-and the dissemination form `<SUBMISSION>` whose header is tags and whose lines may end in a bare CR. Text extraction is
-in `text`; nothing here decodes more than the header.
+Format: the EDGAR Public Dissemination Service technical specification, and real submissions of 1994-2026. Four
+variants are read: bare `<SEC-DOCUMENT>`, the same inside a PEM wrapper, `<IMS-DOCUMENT>` (1990s), and the dissemination
+form `<SUBMISSION>` whose header is tags and whose lines may end in a bare CR. Text extraction is in `text`; nothing
+here decodes more than the header.
 """
 
 from __future__ import annotations
@@ -128,22 +129,22 @@ def _document_spans(body: bytes) -> list[tuple[int, int]]:
     """(start, end) of what lies between `<DOCUMENT>` and `</DOCUMENT>`; refuses where they do not alternate."""
     spans: list[tuple[int, int]] = []
     opened = _find_tag(body, b"<DOCUMENT>", 0)
+    closed = _find_tag(body, b"</DOCUMENT>", 0)
     while opened >= 0:
+        if 0 <= closed < opened:
+            break
         start = opened + len(b"<DOCUMENT>")
-        closed = _find_tag(body, b"</DOCUMENT>", start)
         opened = _find_tag(body, b"<DOCUMENT>", start)
         if closed < 0 or 0 <= opened < closed:
             raise RefusedFiling("truncated", f"document {len(spans) + 1} of a body of {len(body)} bytes is not closed")
         spans.append((start, closed))
         if len(spans) > MAX_DOCUMENTS:
             raise RefusedFiling("bomb", f"more than {MAX_DOCUMENTS} documents in one submission")
-    closings = 0
-    closed = _find_tag(body, b"</DOCUMENT>", 0)
-    while closed >= 0:
-        closings += 1
         closed = _find_tag(body, b"</DOCUMENT>", closed + 1)
-    if closings != len(spans):
-        raise RefusedFiling("unbalanced", f"{len(spans)} documents are opened and {closings} closed")
+    if closed >= 0:
+        raise RefusedFiling(
+            "unbalanced", f"a </DOCUMENT> at byte {closed} closes nothing, after {len(spans)} documents"
+        )
     return spans
 
 

@@ -33,7 +33,7 @@ MAX_PIECE_CHARACTERS = 4 * 1024 * 1024
 # Open formatting elements are repeated in every later block: depth x tags bounds the nodes (130 bytes each).
 MAX_REPEATED_NODES = 2_000_000
 
-_ROW, _CELL, _END, _GONE = "\x01", "\x02", "\x03", "\x04"
+_ROW, _CELL, _END = "\x01", "\x02", "\x03"
 
 
 def _any_case(names: str) -> str:
@@ -44,7 +44,6 @@ def _any_case(names: str) -> str:
 _FORMATTING_NAMES = "a b big code em font i nobr s small strike strong tt u"
 _FORMATTING_PATTERN = f"(?:[abisuABISU]|{_any_case('big code em font nobr small strike strong tt')})(?=[\\s/>])"
 _MARKED = re.compile(f"(</?{_any_case('table')}|<[tT][rRdDhH]|</?{_FORMATTING_PATTERN})")
-_FORMATTING_TAG = re.compile(f"</?{_FORMATTING_PATTERN}[^>]*>")
 
 
 def _marks() -> dict[str, str]:
@@ -69,6 +68,8 @@ def _spellings(name: str) -> list[str]:
 _MARKS = _marks()
 _DEPTHS = {f"<{spelled}": (name, 1) for name in _FORMATTING_NAMES.split() for spelled in _spellings(name)}
 _DEPTHS |= {f"</{spelled}": (name, -1) for name in _FORMATTING_NAMES.split() for spelled in _spellings(name)}
+# An element that HTML does not know is inline and is never reconstructed.
+_UNFORMATTED = {tag: "<x" if step > 0 else "</x" for tag, (_, step) in _DEPTHS.items()}
 _IX_HEADER = re.compile(r"<(/?)ix:header\b", re.I)
 _SOFT = str.maketrans(dict.fromkeys("\xad\u200b\u200c\u200d\u2060\ufeff"))
 _WIDE_BLANKS = "\xa0\u2002\u2003\u2007\u2009\u202f\u3000"
@@ -109,8 +110,13 @@ def plain_to_text(source: str) -> str:
     return "\n".join(line.rstrip() for line in _plain_blanks(text).split("\n")).strip("\n")
 
 
-_XML_TOKEN = re.compile(r"<!\[CDATA\[(.*?)\]\]>|<(/?)([A-Za-z_][^\s/>]*)[^>]*?(/?)>|<[!?][^>]*>", re.S)
-_ROW_ELEMENTS = frozenset({"infoTable"})
+# Every repetition stops at the next "<", so that markup without an end costs no more than its length.
+_XML_VALUE = re.compile(
+    r"<(?:[A-Za-z_][\w.-]{0,99}:)?([A-Za-z_][\w.-]{0,99})(?:\s[^<>]*)?>\s*"
+    r"(?:<(?:[A-Za-z_][\w.-]{0,99}:)?value(?:\s[^<>]*)?>\s*)?([^<\s][^<]*)"
+)
+_XML_HOLDING = re.compile(r"<(/?)(?:[A-Za-z_][\w.-]{0,99}:)?infoTable(?:\s[^<>]*)?>")
+_XML_TEXT = re.compile(r">\s*([^<>\s][^<>]*)<")
 
 
 def xml_to_text(source: str) -> str:
@@ -120,31 +126,16 @@ def xml_to_text(source: str) -> str:
     values separated by tabs. Entities of a document type are never expanded: there is no XML parser here.
     """
     lines: list[str] = []
-    row: list[str] | None = None
-    parent, name = "", ""
-    position = 0
-    for token in _XML_TOKEN.finditer(source):
-        value = source[position : token.start()].strip() or (token.group(1) or "").strip()
-        position = token.end()
-        if value and name:
-            value = " ".join(html.unescape(value).split())
-            if row is not None:
-                row.append(value)
-            else:
-                lines.append(f"{parent if name == 'value' and parent else name}: {value}")
-        tag = token.group(3)
-        if tag is None:
-            continue
-        local = tag.rpartition(":")[2]
-        if local in _ROW_ELEMENTS:
-            if row:
-                lines.append("\t".join(row))
-            row = None if token.group(2) else []
-        if token.group(2) or token.group(4):
-            name = ""
+    inside = False
+    parts = _XML_HOLDING.split(source.replace("<![CDATA[", "").replace("]]>", ""))
+    for part, closing in zip(parts[::2], [*parts[1::2], ""], strict=True):
+        if inside:
+            lines.append("\t".join([" ".join(value.split()) for value in _XML_TEXT.findall(part)]))
         else:
-            parent, name = name or parent, local
-    return _plain_blanks(_without_controls("\n".join(lines)))
+            lines += [f"{name}: {' '.join(value.split())}" for name, value in _XML_VALUE.findall(part)]
+        inside = not closing  # the tag behind this part: "/" where it closes a holding
+    text = _plain_blanks(_without_controls("\n".join(filter(None, lines))))
+    return html.unescape(text) if "&" in text else text
 
 
 def _plain_blanks(text: str) -> str:
@@ -185,11 +176,10 @@ def _prepared(piece: str) -> str:
     """Tables become blocks with a mark before each row and cell; formatting goes where too much of it stays open."""
     parts = _MARKED.split(piece)
     tags = parts[1::2]
-    parts[1::2] = [_MARKS.get(tag, tag) for tag in tags]
-    prepared = "".join(parts)
     if _most_open(tags) * piece.count("<") > MAX_REPEATED_NODES:
-        return _FORMATTING_TAG.sub(_GONE, prepared)  # a mark, lest `<f<b>ont>` become a tag
-    return prepared
+        tags = [_UNFORMATTED.get(tag, tag) for tag in tags]
+    parts[1::2] = [_MARKS.get(tag, tag) for tag in tags]
+    return "".join(parts)
 
 
 def _most_open(tags: list[str]) -> int:
@@ -230,8 +220,10 @@ def _extract(piece: str) -> str:
 
 
 _BLOCKS = frozenset(
-    "address article aside blockquote body br center dd div dl dt fieldset figure footer form h1 h2 h3 h4 h5 h6 head "
-    "header hr html li main nav ol option p pre section table tbody td tfoot th thead title tr ul xbrl text".split()
+    """
+    address article aside blockquote body br center dd div dl dt fieldset figure footer form h1 h2 h3 h4 h5 h6 head
+    header hr html li main nav ol option p pre section table tbody td tfoot th thead title tr ul xbrl text
+    """.split()
 )
 _SILENT = frozenset(("script", "style", "head", "title"))
 
@@ -277,7 +269,7 @@ def _lxml_text(piece: str) -> str:
 
 def _tidy(text: str) -> str:
     """Bring an engine's text into the normal form: rows on one line, cells by tabs, no blank lines."""
-    parts = _plain_blanks(text).replace(_GONE, "").split(_ROW)
+    parts = _plain_blanks(text).split(_ROW)
     lines = _lines(parts[0])
     for part in parts[1:]:
         row, ended, rest = part.partition(_END)

@@ -1,4 +1,4 @@
-"""The validity test before a body is committed: cheap, without extracting any text. What a filing says is in `parse`."""
+"""The validity test before a body is committed: cheap, no text is extracted. What it says is in `parse`."""
 
 from __future__ import annotations
 
