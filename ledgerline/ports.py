@@ -68,3 +68,11 @@ class ObjectStore(Protocol):
         ...
 
     def delete(self, uri: str) -> None: ...
+
+
+class Notifier(Protocol):
+    """Tells the owner of an asset something, at most once per key."""
+
+    def notify(self, owner: str, title: str, text: str, key: str) -> bool:
+        """Send once: True if it went out, False if `key` was already sent or too much was sent within the hour."""
+        ...

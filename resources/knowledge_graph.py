@@ -100,11 +100,11 @@ class SqliteKnowledgeGraph(ConfigurableResource):
         Names that a company took only after the day are left out.
         """
         from ledgerline.mapping.graph import company_of
-        from ledgerline.names.normalise import compact
+        from ledgerline.names.normalise import core
 
         day = as_of.isoformat()
         connection = self._connection()
-        key_of = {surface: compact(surface) for surface in dict.fromkeys(surfaces)}
+        key_of = {surface: _compact(core(surface)) for surface in dict.fromkeys(surfaces)}
         by_key = _edges_by_key(connection, [*dict.fromkeys(key_of.values()), *_ticker_keys(key_of)], day)
         found = {
             surface: _ordered(by_key.get(key, []) + by_key.get(_ticker_key(surface), []), day)
@@ -243,10 +243,15 @@ def _keys(edges: Sequence[Edge]) -> Iterator[tuple[str, int, int]]:
         if edge.label == "listed_as":
             yield _ticker_key(literal), TICKER, at
             continue
-        whole, short = core(literal).replace(" ", ""), stem(literal).replace(" ", "")
+        whole, short = _compact(core(literal)), _compact(stem(literal))
         yield whole, WHOLE_NAME if edge.label == "named" else PERSON_OR_PRODUCT, at
         if edge.label == "named" and short != whole:
             yield short, SHORT_NAME, at
+
+
+def _compact(name: str) -> str:
+    """Equal for "Face Book" and "Facebook"."""
+    return name.replace(" ", "")
 
 
 def _ticker_key(surface: str) -> str:
