@@ -28,6 +28,7 @@ MAX_LEVEL = 31
 MAX_GRAM = 3
 # 4 bytes each: at most 1.5 kB a document. Most news items keep all they have, a 10-K one in some hundred.
 MAX_FEATURES = 384
+LONGEST_PHRASE = 100  # characters of evidence: a run of encoded bytes is one "word", too
 
 _OTHER, _LETTER, _DIGIT, _JOINER = 0, 1, 2, 3
 _LETTER_RANGES = (  # written out, since Python versions differ in their Unicode tables
@@ -87,10 +88,10 @@ class Features:
     figures: int
 
     def phrase(self, index: int) -> str:
-        """The words of feature `index`, as they stand in the text, on one line."""
-        start = int(self.first[index])
-        last = start + int(self.grams[index]) - 1
-        return " ".join(self.tokens.text[self.tokens.starts[start] : self.tokens.ends[last]].split())
+        """The words of feature `index` without what stands between them, cut where they are no words."""
+        places = range(int(self.first[index]), int(self.first[index]) + int(self.grams[index]))
+        words = [self.tokens.text[self.tokens.starts[place] : self.tokens.ends[place]] for place in places]
+        return " ".join(words)[:LONGEST_PHRASE]
 
 
 def mix(values: U64) -> U64:

@@ -381,9 +381,8 @@ _COLUMNS = {
 
 
 def form_family(form: str) -> str:
-    """The form without amendment mark or exhibit number: 10-K/A -> 10-K, EX-99.2 -> EX-99, [기재정정]x -> x."""
-    family = re.sub(r"^(\[[^\]]*\])+", "", form.strip()).upper().removesuffix("/A").strip()
-    return re.sub(r"^(EX-\d+).*", r"\1", family)
+    """The form without the mark of an amendment: 10-K/A -> 10-K (EDGAR), [기재정정]x -> x (DART)."""
+    return re.sub(r"^(\[[^\]]*\])+", "", form.strip()).upper().removesuffix("/A").strip()
 
 
 def _fingerprint(text: str) -> int:

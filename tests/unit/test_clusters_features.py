@@ -94,3 +94,10 @@ def test_a_text_hashed_in_pieces_gives_the_same_tokens(monkeypatch: pytest.Monke
     assert pieces.starts.tolist() == whole.starts.tolist()
     assert pieces.ends.tolist() == whole.ends.tolist()
     assert pieces.figures.tolist() == whole.figures.tolist()
+
+
+def test_a_phrase_is_one_short_line_whatever_stands_between_and_inside_its_words() -> None:
+    features = extract("Total:\n" + "-" * 500 + "\n 1,250 " + "x" * 5_000)
+    found = phrases(features)
+    assert "total 1,250" in found
+    assert max(len(phrase) for phrase in found) <= 100

@@ -80,7 +80,7 @@ def test_a_copy_is_linked_to_its_original_with_evidence_a_person_can_read() -> N
     assert (copy.cluster_id, copy.linked_to, copy.relation) == ("d0", "d0", "copy")
     assert copy.similarity == pytest.approx(1.0)
     assert len(copy.shared_features) == 5
-    plain = " ".join(RAMP.lower().split())
+    plain = " ".join(RAMP.lower().replace(".", "").replace(",", "").split())
     assert all(phrase in plain and len(phrase.split()) == 3 for phrase in copy.shared_features)
 
 
@@ -215,13 +215,12 @@ def test_the_report_of_the_next_quarter_is_a_revision_where_it_would_be_a_twin_o
         ("10-K", "10-K"),
         ("10-k/A", "10-K"),
         ("SC 13D/A", "SC 13D"),
-        ("EX-99.2", "EX-99"),
-        ("EX-10.1(a)", "EX-10"),
+        ("EX-99.2", "EX-99.2"),
         ("[기재정정]사업보고서 (2024.12)", "사업보고서 (2024.12)"),
         ("", ""),
     ],
 )
-def test_a_family_of_forms_leaves_out_amendments_and_exhibit_numbers(form: str, family: str) -> None:
+def test_a_family_of_forms_leaves_out_what_marks_an_amendment(form: str, family: str) -> None:
     assert form_family(form) == family
 
 
@@ -297,6 +296,6 @@ def test_real_newswire_is_clustered_above_the_floor() -> None:
     found, truth = [link.cluster_id for link in links], [row["cluster"] for row in rows]
     twins = {row["id"] for row in rows if row["ops"] == "tmpl"}
     merged = {name for link in links if link.linked_to for name in (link.document_id, link.linked_to)} & twins
-    assert bcubed(found, truth)[2] >= 0.97
-    assert pair_f1(found, truth) >= 0.95
-    assert len(merged) <= 20
+    assert bcubed(found, truth)[2] >= 0.985
+    assert pair_f1(found, truth) >= 0.96
+    assert len(merged) <= 8
