@@ -1,6 +1,6 @@
 """Evaluate a model on the test rows and write evaluation.json, and requests.jsonl for the endpoints.
 
-Runs as a SageMaker processing job: `evaluation.py --model-dir DIR --test-dir DIR --output-dir DIR`. The model directory
+Runs as a SageMaker processing job: `evaluation.py --model-dir DIR --test-dir DIR --output-dir DIR`. The model folder
 may hold the unpacked model or its model.tar.gz. The handlers of the model's own code/inference.py answer, so that what is
 judged is what will be served. The same model and rows give the same bytes; nothing is timed here.
 
@@ -91,7 +91,8 @@ def sample_requests(names: list[str], mentions: list[dict[str, Any]]) -> str:
     """Up to REQUESTS request bodies, evenly over the mentions, one per line."""
     chosen = mentions[:: max(1, len(mentions) // REQUESTS)][:REQUESTS]
     bodies = [
-        {"feature_names": names, "mentions": [{key: one[key] for key in ("mention_id", "candidates")}]} for one in chosen
+        {"feature_names": names, "mentions": [{key: one[key] for key in ("mention_id", "candidates")}]}
+        for one in chosen
     ]
     return "".join(json.dumps(body, separators=(",", ":")) + "\n" for body in bodies)
 
