@@ -3,7 +3,7 @@
 Here: storing, promoting and searching dated names. Not here: which names there are (`ledgerline.mapping.candidates`), and
 what is made of the hits. Layout below `root`:
 
-    versions/<version>/entries.parquet     the names, in the order of their document numbers, with their exact keys
+    versions/<version>/entries.parquet     the names, in the order of their document numbers, with their exact key
     versions/<version>/tantivy/            fields `words` and `grams`, both BM25
     current                                the name of the promoted version, replaced atomically
 """
@@ -28,8 +28,8 @@ from ledgerline.mapping.records import Channel, Hit, NameEntry
 from ledgerline.names import normalise as spelling
 
 FIELDS = ("name_id", "company_id", "name", "kind", "language", "valid_from", "valid_to", "source")
-KEYS = ("normal", "core", "stem", "compact")  # strictest first; an exact hit scores by the strictest that is equal
-FORMAT = "2"  # part of the version: another way of indexing the same names is another version
+KEY = "loosest"  # the exact key: equal for every spelling of a name; a hit scores by how strictly the two are equal
+FORMAT = "3"  # part of the version: another way of indexing the same names is another version
 NAMES_PER_COMPANY = 3  # over-fetch, so that `limit` companies remain after the best name of each was kept
 WRITER_BYTES = 128_000_000
 
@@ -84,9 +84,7 @@ class TantivyCandidateIndex(ConfigurableResource):
 
     def entries(self, name_ids: Sequence[str]) -> dict[str, NameEntry]:
         """The entries that exist in the current version, by id."""
-        version = self._current_version()
-        found = ((name_id, version.number_of(name_id)) for name_id in name_ids)
-        return {name_id: version.entry(number) for name_id, number in found if number is not None}
+        return self._current_version().entries(name_ids)
 
     def search(self, surfaces: Sequence[str], *, limit: int = 10) -> list[list[Hit]]:
         """For each surface, in order, its hits by channel exact, bm25, ngram, best first, at most `limit` companies each.
@@ -118,15 +116,6 @@ def _version_of(entries: Sequence[NameEntry]) -> str:
     return f"names-{digest.hexdigest()[:16]}"
 
 
-def _keys(name: str) -> dict[str, str]:
-    return {
-        "normal": spelling.normalise(name),
-        "core": spelling.core(name),
-        "stem": spelling.stem(name),
-        "compact": spelling.compact(name),
-    }
-
-
 def _schema() -> Any:
     import tantivy
 
@@ -142,9 +131,8 @@ def _write_version(folder: Path, entries: Sequence[NameEntry]) -> None:
     import pyarrow.parquet as pq
     import tantivy
 
-    keys = [_keys(entry.name) for entry in entries]
     columns = {field: [getattr(entry, field) for entry in entries] for field in FIELDS}
-    columns |= {key: [row[key] for row in keys] for key in KEYS}
+    columns[KEY] = [spelling.loosest(entry.name) for entry in entries]
     pq.write_table(pa.table(columns), folder / "entries.parquet")
     index_folder = folder / "tantivy"
     index_folder.mkdir()
@@ -169,29 +157,26 @@ class _OpenVersion:
 
         if not folder.is_dir():
             raise LedgerlineError(f"Candidate index version {folder.name!r} is gone from {folder.parent}; rebuild it.")
-        table = pq.read_table(folder / "entries.parquet")
-        self._columns = {name: table.column(name).to_pylist() for name in (*FIELDS, *KEYS)}
-        self._by_key: dict[str, dict[str, list[int]]] = {}
-        for key in KEYS:
-            numbers: dict[str, list[int]] = {}
-            for number, value in enumerate(self._columns[key]):
-                if value:
-                    numbers.setdefault(value, []).append(number)
-            self._by_key[key] = numbers
-        self._numbers: dict[str, int] | None = None
+        self._table = pq.read_table(folder / "entries.parquet")
+        self._companies = self._table["company_id"].to_pylist()
+        self._names = self._table["name"].to_pylist()
+        self._name_ids = self._table["name_id"].to_pylist()
+        self._number_of = {name_id: number for number, name_id in enumerate(self._name_ids)}
+        self._by_key: dict[str, list[int]] = {}
+        for number, key in enumerate(self._table[KEY].to_pylist()):
+            if key:
+                self._by_key.setdefault(key, []).append(number)
         self._schema = _schema()
         self._searcher = tantivy.Index(self._schema, path=str(folder / "tantivy")).searcher()
-        if self._searcher.num_segments != 1 or self._searcher.num_docs != table.num_rows:
+        if self._searcher.num_segments != 1 or self._searcher.num_docs != self._table.num_rows:
             raise LedgerlineError(f"Candidate index {folder} is damaged; delete the folder and rebuild it.")
         self._hits: dict[tuple[str, int], list[Hit]] = {}
 
-    def number_of(self, name_id: str) -> int | None:
-        if self._numbers is None:
-            self._numbers = {name_id: number for number, name_id in enumerate(self._columns["name_id"])}
-        return self._numbers.get(name_id)
-
-    def entry(self, number: int) -> NameEntry:
-        return NameEntry(*(self._columns[field][number] for field in FIELDS))
+    def entries(self, name_ids: Sequence[str]) -> dict[str, NameEntry]:
+        numbers = [self._number_of[name_id] for name_id in name_ids if name_id in self._number_of]
+        rows = self._table.select(list(FIELDS)).take(numbers)
+        columns = [rows[field].to_pylist() for field in FIELDS]
+        return {values[0]: NameEntry(*values) for values in zip(*columns, strict=True)}
 
     def search(self, surface: str, limit: int) -> list[Hit]:
         cached = self._hits.get((surface, limit))
@@ -203,14 +188,14 @@ class _OpenVersion:
         return cached
 
     def _exact(self, surface: str, limit: int) -> list[Hit]:
-        best: dict[str, Hit] = {}
-        wanted = _keys(surface)
-        for strictness, key in zip(range(len(KEYS), 0, -1), KEYS, strict=True):
-            for number in self._by_key[key].get(wanted[key], ()):
-                company = self._columns["company_id"][number]
-                if company not in best:
-                    best[company] = self._hit(number, "exact", float(strictness))
-        return list(best.values())[:limit]
+        best: dict[str, tuple[float, int]] = {}
+        for number in self._by_key.get(spelling.loosest(surface), ()):
+            strictness = _strictness(surface, self._names[number])
+            company = self._companies[number]
+            if company not in best or strictness > best[company][0]:
+                best[company] = (strictness, number)
+        ordered = sorted(best.values(), key=lambda found: (-found[0], found[1]))
+        return [self._hit(number, "exact", strictness) for strictness, number in ordered[:limit]]
 
     def _bm25(self, channel: Channel, field: str, tokens: Sequence[str], limit: int) -> list[Hit]:
         import tantivy
@@ -225,11 +210,17 @@ class _OpenVersion:
         best: dict[str, Hit] = {}
         for score, address in found.hits:
             number = address.doc
-            company = self._columns["company_id"][number]
+            company = self._companies[number]
             if company not in best:
                 best[company] = self._hit(number, channel, float(score))
         return list(best.values())[:limit]
 
     def _hit(self, number: int, channel: Channel, score: float) -> Hit:
-        columns = self._columns
-        return Hit(columns["company_id"][number], columns["name_id"][number], columns["name"][number], channel, score)
+        return Hit(self._companies[number], self._name_ids[number], self._names[number], channel, score)
+
+
+def _strictness(surface: str, name: str) -> float:
+    for score, key in ((4.0, spelling.normalise), (3.0, spelling.core), (2.0, spelling.stem)):
+        if key(surface) == key(name):
+            return score
+    return 1.0

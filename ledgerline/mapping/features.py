@@ -106,8 +106,10 @@ FEATURES: tuple[str, ...] = SURFACE_FEATURES + CONTEXT_FEATURES + PAIR_FEATURES 
 # Rows say by which features they were made; a model project that knows others refuses them.
 FEATURE_SET = hashlib.sha256("\n".join(FEATURES).encode()).hexdigest()[:16]
 
+LEAST_WEIGHT = 0.05  # of a word in every name, so that names of common words only still cover something
 DECIMALS = 4  # rows are rounded, so that a request in JSON carries exactly the numbers that were learned from
 UNKNOWN_SIZE_RANK = 20_000  # beyond the last known one (about 8,000)
+LOG_UNKNOWN_SIZE = math.log(UNKNOWN_SIZE_RANK)
 _KINDS = {"name": 0, "legal": 1, "english": 2, "alias": 3, "ticker": 4}
 _ROMAN = re.compile(r"\b(?:[IVX]{2,5}|\d+)\W*(?:,?\s*(?:Inc|Corp|Ltd|LLC|L\.?L\.?C|LP|L\.P|Co)\.?)?$|\d")
 _TICKER_IN_BRACKETS = re.compile(r"\((?:[A-Za-z]{3,8}\s?:\s?)?\$?([A-Z]{1,5}(?:[.\-][A-Z])?|\d{6})(?:\.[A-Z]{1,2})?\)")
@@ -140,8 +142,9 @@ class NameStats:
     where open; `tickers` every ticker it ever had.
     """
 
-    companies: int
-    word_companies: dict[str, int]
+    word_rarity: dict[
+        str, float
+    ]  # 1 for a word in no name, 0 for one in every name (scaled inverse document frequency)
     start_companies: dict[str, int]  # the first one to three words of a name -> companies whose names begin so
     size_ranks: dict[str, int]
     unlisted: frozenset[str]
@@ -149,8 +152,7 @@ class NameStats:
     tickers: dict[str, tuple[str, ...]]
 
     def rarity(self, word: str) -> float:
-        """1 for a word in no name, 0 for a word in every name (inverse document frequency, scaled)."""
-        return 1.0 - math.log1p(self.word_companies.get(word, 0)) / math.log1p(self.companies)
+        return self.word_rarity.get(word, 1.0)
 
     def to_json(self) -> str:
         """Deterministic JSON; `from_json` gives an equal object."""
@@ -179,10 +181,12 @@ def name_stats(facts: Facts) -> NameStats:
         tokens = _tokens(core(name))
         words.setdefault(company_id, set()).update(tokens)
         starts.setdefault(company_id, set()).update(" ".join(tokens[:length]) for length in (1, 2, 3))
+    counts = Counter(word for of_company in words.values() for word in of_company)
     days, tickers = _listed_days(facts)
     return NameStats(
-        companies=len(words),
-        word_companies=dict(Counter(word for of_company in words.values() for word in of_company)),
+        word_rarity={
+            word: round(1.0 - math.log1p(count) / math.log1p(len(words)), 4) for word, count in counts.items()
+        },
         start_companies=dict(Counter(start for of_company in starts.values() for start in of_company)),
         size_ranks={
             c: rank for c, rank in zip(company["company_id"], company["size_rank"], strict=True) if rank is not None
@@ -222,15 +226,20 @@ def feature_matrix(mention: Mention, candidates: Sequence[Candidate], stats: Nam
     best_ngram = max((c.scores.get("ngram", 0.0) for c in candidates), default=0.0) or 1.0
     near = frozenset(core(f"{mention.left[-40:]} {mention.right[:40]}").split())
     coverage = [_coverage(pair, stats, near) for pair in pairs]
-    sizes = [math.log(stats.size_ranks.get(c.company_id, UNKNOWN_SIZE_RANK)) for c in candidates]
+    sizes = [_log_size(stats.size_ranks.get(c.company_id, UNKNOWN_SIZE_RANK)) for c in candidates]
+    of_set = _set_features(candidates, pairs, coverage, sizes, stats)
     rows = []
     for at, candidate in enumerate(candidates):
         of_candidate = _candidate_features(
             candidate, pairs[at], stats, best_bm25, best_ngram, bracketed, day, sizes[at]
         )
-        of_set = _set_features(at, candidates, pairs, coverage, sizes, stats)
-        rows.append((*shared, *pairs[at].features, *coverage[at], *of_candidate, *of_set))
+        rows.append((*shared, *pairs[at].features, *coverage[at], *of_candidate, *of_set[at]))
     return np.round(np.array(rows, dtype=np.float64), DECIMALS).astype(np.float32)
+
+
+@lru_cache(maxsize=UNKNOWN_SIZE_RANK)
+def _log_size(rank: int) -> float:
+    return math.log(rank)
 
 
 class _Surface(NamedTuple):
@@ -268,7 +277,7 @@ def _tokens(plain: str) -> tuple[str, ...]:
 def _surface_features(surface: _Surface, stats: NameStats) -> tuple[float, ...]:
     if not surface.words:
         return (*surface.flags, 1.0, 1.0, 0.0)
-    known = sum(word in stats.word_companies for word in surface.words)
+    known = sum(word in stats.word_rarity for word in surface.words)
     rarest = max(stats.rarity(word) for word in surface.words)
     return (*surface.flags, rarest, stats.rarity(surface.first_word), known / len(surface.words))
 
@@ -359,17 +368,30 @@ def _is_initials(plain: str, name_words: Sequence[str]) -> bool:
 def _coverage(pair: _Pair, stats: NameStats, near: frozenset[str]) -> tuple[float, float, float, float]:
     """Weighted by rarity: the share of the surface that the name has, the reverse, the share of the rest of the name that
     stands near by, and the weight of the surface right of the common part."""
-    of_surface = [stats.rarity(word) + 0.05 for word in pair.surface_words]
-    of_name = [stats.rarity(word) + 0.05 for word in pair.name_words]
-    in_surface = sum(w for word, w in zip(pair.surface_words, of_surface, strict=True) if word in pair.common)
-    in_name = sum(w for word, w in zip(pair.name_words, of_name, strict=True) if word in pair.common)
-    rest = sum(of_name) - in_name
-    completed = 0.0
-    if pair.common and rest > 0:
-        words = zip(pair.name_words, of_name, strict=True)
-        completed = sum(w for word, w in words if word not in pair.common and word in near) / rest
-    right = sum(of_surface[pair.last_common + 1 :])
-    return in_surface / (sum(of_surface) or 1.0), in_name / (sum(of_name) or 1.0), completed, right
+    rarity, common = stats.word_rarity, pair.common
+    surface_total = surface_common = right = 0.0
+    for at, word in enumerate(pair.surface_words):
+        weight = rarity.get(word, 1.0) + LEAST_WEIGHT
+        surface_total += weight
+        if word in common:
+            surface_common += weight
+        elif at > pair.last_common:
+            right += weight
+    name_total = name_common = completed = 0.0
+    for word in pair.name_words:
+        weight = rarity.get(word, 1.0) + LEAST_WEIGHT
+        name_total += weight
+        if word in common:
+            name_common += weight
+        elif word in near:
+            completed += weight
+    rest = name_total - name_common
+    return (
+        surface_common / (surface_total or 1.0),
+        name_common / (name_total or 1.0),
+        completed / rest if common and rest > 0 else 0.0,
+        right,
+    )
 
 
 def _candidate_features(
@@ -423,24 +445,44 @@ def _years(one: str, other: str) -> float:
 
 
 def _set_features(
-    at: int,
     candidates: Sequence[Candidate],
     pairs: Sequence[_Pair],
     coverage: Sequence[tuple[float, float, float, float]],
     sizes: Sequence[float],
     stats: NameStats,
-) -> tuple[float, ...]:
-    own = pairs[at]
-    others = [other for other in range(len(candidates)) if other != at]
-    listed = [other for other in others if candidates[other].company_id not in stats.unlisted]
-    unlisted = [pairs[other].ratio for other in others if candidates[other].company_id in stats.unlisted]
-    first = own.name_words[:1]
-    alike = [sizes[other] for other in listed if pairs[other].name_words[:1] == first]
-    return (
-        own.ratio - max((pairs[other].ratio for other in listed), default=0.0),
-        sum(coverage[at][:2]) - max((sum(coverage[other][:2]) for other in listed), default=0.0),
-        min(alike, default=math.log(UNKNOWN_SIZE_RANK)) - sizes[at],
-        float(sum(pair.equal_core for pair in pairs)),
-        max(unlisted, default=0.0) - own.ratio if unlisted else -1.0,
-        float(len(candidates)),
-    )
+) -> list[tuple[float, ...]]:
+    """For each candidate how far it leads the others of its mention."""
+    listed = [candidate.company_id not in stats.unlisted for candidate in candidates]
+    ratios = [pair.ratio for pair in pairs]
+    covered = [both[0] + both[1] for both in coverage]
+    first_words = [pair.name_words[:1] for pair in pairs]
+    best_ratios, best_covered = _two_best(ratios, listed), _two_best(covered, listed)
+    unlisted = max((ratio for ratio, one in zip(ratios, listed, strict=True) if not one), default=None)
+    equal = float(sum(pair.equal_core for pair in pairs))
+    rows: list[tuple[float, ...]] = []
+    for at in range(len(candidates)):
+        alike = [
+            sizes[other]
+            for other, words in enumerate(first_words)
+            if other != at and listed[other] and words == first_words[at]
+        ]
+        rows.append(
+            (
+                ratios[at] - _best_other(at, best_ratios),
+                covered[at] - _best_other(at, best_covered),
+                min(alike, default=LOG_UNKNOWN_SIZE) - sizes[at],
+                equal,
+                -1.0 if unlisted is None or not listed[at] else unlisted - ratios[at],
+                float(len(candidates)),
+            )
+        )
+    return rows
+
+
+def _two_best(values: Sequence[float], counted: Sequence[bool]) -> list[tuple[float, int]]:
+    found = [(value, at) for at, (value, one) in enumerate(zip(values, counted, strict=True)) if one]
+    return sorted(found, reverse=True)[:2]
+
+
+def _best_other(at: int, best: Sequence[tuple[float, int]]) -> float:
+    return next((value for value, position in best if position != at), 0.0)

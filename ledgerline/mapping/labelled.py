@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ledgerline.names.facts import Facts
 
 SEED = 7
-MENTIONS = 10_000  # enough for the metrics to stop rising, few enough to make in seconds
+MENTIONS = 8_000  # enough for the metrics to stop rising, few enough to make in seconds
 FIRST_DAY, LAST_DAY = date(2014, 1, 1), date(2026, 6, 1)  # the span over which dated facts are known, and a year before
 LARGE_RANK = 1_500  # news names large companies far more often: half of the examples are about them
 # A short name must be the company's own: few other companies begin with it, and they are far smaller.

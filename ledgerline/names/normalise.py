@@ -33,6 +33,7 @@ _SHARE_WORDS = re.compile(
     r"|depositary shares?|sponsored ad[rs]|unsponsored ad[rs]|adrs?\b|adss?\b|preferred stock|warrants?\b"
     r"|units?\b each|rights?\b each|shs\b).*$"
 )
+_PUBLIC_LIMITED = re.compile(r"\bpublic (?:ltd|limited) (?:co|company)\b")
 _KOREAN_FORM = re.compile(r"\(주\)|㈜|\(유\)|주식회사|유한회사|유한책임회사|보통주|우선주")
 _NOT_WORD = re.compile(r"[^0-9a-z\u00c0-\u024f가-힣ㄱ-ㆎ一-鿿ぁ-ヿ]+")
 _APOSTROPHES = re.compile(r"['’`´‘]")
@@ -51,6 +52,7 @@ def normalise(text: str) -> str:
     text = _EDGAR_TAG.sub("", text) or text
     text = _DOTTED.sub(lambda match: match.group().replace(".", "") + " ", text)
     text = _APOSTROPHES.sub("", text).replace("&", " and ")
+    text = _PUBLIC_LIMITED.sub("plc", text)
     if not text.isascii() and not _HANGUL.search(text):
         text = "".join(ch for ch in unicodedata.normalize("NFKD", text) if not unicodedata.combining(ch))
     return " ".join(_NOT_WORD.sub(" ", text).split())
@@ -84,6 +86,11 @@ def _without_ending(text: str, endings: frozenset[str]) -> str:
 def compact(text: str) -> str:
     """`core` without blanks: equal for "Face Book Inc" and "Facebook"."""
     return core(text).replace(" ", "")
+
+
+def loosest(text: str) -> str:
+    """`stem` without blanks: the key that all spellings of one name share, "Face Book Inc" and "Facebook" too."""
+    return stem(text).replace(" ", "")
 
 
 def has_legal_form(text: str) -> bool:
