@@ -1,7 +1,5 @@
 """The `candidate_index`, `labelled_candidates` and `candidate_sets` assets. Retrieval is in `ledgerline.mapping`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -138,7 +136,7 @@ def candidate_sets(
     stats = load_stats(object_store, candidate_index_store)
     versions = (str(candidate_index_store.current()), str(knowledge_graph_store.current()))
 
-    def make(rows: pa.Table, key: str) -> tuple[pa.Table, Mapping[str, Any]]:
+    def make(rows: "pa.Table", key: str) -> "tuple[pa.Table, Mapping[str, Any]]":
         made = candidate_rows(
             rows, index=candidate_index_store, graph=knowledge_graph_store, stats=stats, versions=versions
         )

@@ -1,7 +1,5 @@
 """The `clusters` asset: near-duplicate documents. The method is in `ledgerline.clusters`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +37,7 @@ def clusters(
     uri = object_store.uri("clusters", "near_duplicates.state")
     state = load_state(object_store, uri)
 
-    def make(rows: pa.Table, key: str) -> tuple[pa.Table, Mapping[str, Any]]:
+    def make(rows: "pa.Table", key: str) -> "tuple[pa.Table, Mapping[str, Any]]":
         source, day = parse_partition_key(key)
         parties = lake.read(
             "filings", columns=["filing_id", "party_ids"], where={"source": source, "day": day.isoformat()}

@@ -1,7 +1,5 @@
 """The `documents` asset: the text of each document of a filing. Parsing is in `ledgerline.filings`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -33,21 +31,20 @@ def documents(
     Binary parts are counted in bytes and not decoded into text.
     """
     from ledgerline.filings.documents import document_rows
-    from platform_assets.plots import bars, table
+    from platform_assets.plots import table
 
-    def make(rows: pa.Table, key: str) -> tuple[pa.Table, Mapping[str, Any]]:
+    def make(rows: "pa.Table", key: str) -> "tuple[pa.Table, Mapping[str, Any]]":
         made, refused = document_rows(rows, object_store)
         for filing_id, why in refused.items():
             context.log.warning("%s %s was not parsed: %s", key, filing_id, why)
-        types = made["type"].value_counts().to_pylist()
-        top = sorted(types, key=lambda count: -count["counts"])[:12]
+        types = sorted(made["type"].value_counts().to_pylist(), key=lambda count: -count["counts"])
         return made, {
             "filings": rows.num_rows,
             "not parsed": refused,
             "characters": sum(made["characters"].to_pylist()),
             "binary bytes": sum(made["binary_bytes"].to_pylist()),
             "documents with sections": sum(bool(sections) for sections in made["sections"].to_pylist()),
-            "documents per type": bars("Documents per type", {c["values"]: c["counts"] for c in top}, x="type"),
+            "documents per type": table([{"type": c["values"], "documents": c["counts"]} for c in types[:20]]),
             "preview": table(
                 [
                     {**document, "text": document["text"][:200]}

@@ -1,7 +1,5 @@
 """The `filings` asset: every filing of a regulator's day, once. How, is in `ledgerline.filings.onboarding`."""
 
-from __future__ import annotations
-
 from datetime import date, datetime, timezone
 
 import dagster as dg
@@ -37,7 +35,7 @@ def filings(
     """
     from ledgerline.digests import table_digest
     from ledgerline.filings.onboarding import onboard_day
-    from platform_assets.plots import bars, table
+    from platform_assets.plots import table
 
     reports = []
     for key, source, day in days_of(context):
@@ -62,7 +60,7 @@ def filings(
                 "waiting": report.waiting,
                 "refused": refused,
                 "bytes": sum(rows["bytes"].to_pylist()),
-                "filings per form": bars("Filings per form", _top(rows["form"].to_pylist()), x="form"),
+                "filings per form": table(_per_form(rows["form"].to_pylist())),
                 "newest": table(
                     rows.select(["filing_id", "form", "party_names", "accepted_at", "available_at", "bytes", "state", "reason"])
                     .slice(max(0, rows.num_rows - 10))
@@ -77,7 +75,7 @@ def filings(
     )
 
 
-def _top(values: list[str], most: int = 15) -> dict[str, float]:
+def _per_form(forms: list[str]) -> list[dict[str, object]]:
     from collections import Counter
 
-    return {str(value): count for value, count in Counter(values).most_common(most)}
+    return [{"form": form, "filings": count} for form, count in Counter(forms).most_common()]

@@ -1,7 +1,5 @@
 """The `knowledge_graph` asset: companies, listings and names with dated edges, as a version of the graph."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from ledgerline.mapping.ports import KnowledgeGraph

@@ -1,7 +1,5 @@
 """The `listings` asset: dated companies, securities, names and successors. Where they come from is the resource's business."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from ledgerline.names.ports import ListingsSource

@@ -1,7 +1,5 @@
 """The `mentions` asset: where documents name companies. The rules are in `ledgerline.mapping.mentions`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -33,18 +31,18 @@ def mentions(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) ->
     """
     from ledgerline.mapping.mentions import MentionFinder, mention_rows
     from ledgerline.names.lake import facts_from_lake
-    from platform_assets.plots import bars, table
+    from platform_assets.plots import table
 
     finder = MentionFinder.from_facts(facts_from_lake(lake))
 
-    def make(rows: pa.Table, key: str) -> tuple[pa.Table, Mapping[str, Any]]:
+    def make(rows: "pa.Table", key: str) -> "tuple[pa.Table, Mapping[str, Any]]":
         made = mention_rows(rows, finder)
         surfaces = sorted(made["surface"].value_counts().to_pylist(), key=lambda c: (-c["counts"], c["values"]))
         characters = sum(rows["characters"].to_pylist())
         return made, {
             "documents": rows.num_rows,
             "mentions per 1,000 characters": round(1000 * made.num_rows / max(1, characters), 3),
-            "most frequent": bars("Most frequent surfaces", {c["values"]: c["counts"] for c in surfaces[:12]}, x="surface"),
+            "most frequent": table([{"surface": c["values"], "mentions": c["counts"]} for c in surfaces[:15]]),
             "preview": table(made.select(["surface", "left", "right", "language", "as_of"]).slice(0, 8).to_pylist()),
         }
 

@@ -1,7 +1,5 @@
 """Monitoring assets: how good and how healthy what is live is. They read; they change nothing."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from ledgerline.ports import Lake

@@ -1,4 +1,7 @@
-"""Small plots and tables for the metadata of a materialization. Belongs here: how a figure becomes metadata. Data does not."""
+"""Small plots and tables for the metadata of a materialization. Belongs here: how a figure becomes metadata. Data does not.
+
+Labels of a plot are numbers or English words: matplotlib's font has no Hangul. Names go into tables.
+"""
 
 from __future__ import annotations
 

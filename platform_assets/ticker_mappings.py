@@ -1,7 +1,5 @@
 """The `ticker_mappings` asset: which ticker each mention means, by the live ranker, grounded."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -51,7 +49,7 @@ def ticker_mappings(
 
     endpoint = endpoint_name(RANKER)
 
-    def make(rows: pa.Table, key: str) -> tuple[pa.Table, Mapping[str, Any]]:
+    def make(rows: "pa.Table", key: str) -> "tuple[pa.Table, Mapping[str, Any]]":
         source, day = parse_partition_key(key)
         mentions = lake.read("mentions", where={"source": source, "day": day.isoformat()})
         asked = OneModel(sagemaker, endpoint, CONTENT_TYPE)
