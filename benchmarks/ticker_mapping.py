@@ -1,8 +1,8 @@
 """How well and how fast mentions are mapped to companies: `python -m benchmarks.ticker_mapping --data DIR --split dev`.
 
 Everything is built from the bundled facts: candidate index, graph, labelled candidates; the ranker is trained by the
-scripts of model_projects/ticker_ranker, run as the platform runs them. DIR holds `<split>_mentions.csv` and the other sets;
-they are only measured on. A set that is not there, or that nothing here answers yet, is null.
+scripts of model_projects/ticker_ranker, run as the platform runs them. DIR holds `<split>_mentions.csv` and the
+other sets; they are only measured on. A set that is not there, or that nothing here answers yet, is null.
 
     open_set_accuracy     (right companies + right nones) / all, over mentions in the universe and negatives_en without
                           `ric_cross_listed`. A negative without a date is asked as of the newest day of the facts
@@ -50,7 +50,7 @@ from ledgerline.mapping.graph import edges_of
 from ledgerline.mapping.grounding import Mapped, ground, question
 from ledgerline.mapping.labelled import labelled_candidate_rows
 from ledgerline.mapping.ranking import Answer, Question
-from ledgerline.mapping.records import Candidate, Mention
+from ledgerline.mapping.records import Mention
 from ledgerline.names.facts import Facts, load_facts
 from resources.candidate_index import TantivyCandidateIndex
 from resources.knowledge_graph import SqliteKnowledgeGraph
@@ -102,7 +102,8 @@ def run(script: str, *arguments: object) -> None:
 
 def load_handlers(model: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location("ticker_ranker_inference", model / "code" / "inference.py")
-    assert spec is not None and spec.loader is not None
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(f"{model} holds no code/inference.py; train the model again.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

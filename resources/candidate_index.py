@@ -1,7 +1,7 @@
 """The candidate index on tantivy, in process: the embedded twin of the OpenSearch index. One folder holds one version.
 
-Here: storing, promoting and searching dated names. Not here: which names there are (`ledgerline.mapping.candidates`), and
-what is made of the hits. Layout below `root`:
+Here: storing, promoting and searching dated names. Not here: which names there are
+(`ledgerline.mapping.candidates`), and what is made of the hits. Layout below `root`:
 
     versions/<version>/entries.parquet     the names, in the order of their document numbers, with their exact key
     versions/<version>/tantivy/            fields `words` and `grams`, both BM25
@@ -87,7 +87,7 @@ class TantivyCandidateIndex(ConfigurableResource):
         return self._current_version().entries(name_ids)
 
     def search(self, surfaces: Sequence[str], *, limit: int = 10) -> list[list[Hit]]:
-        """For each surface, in order, its hits by channel exact, bm25, ngram, best first, at most `limit` companies each.
+        """For each surface, in order, its hits by channel exact, bm25, ngram, at most `limit` companies each.
 
         Scores: exact 4 for equal normalised names down to 1 for names equal without blanks; bm25 and ngram are BM25.
         Raises LedgerlineError where no version was promoted.

@@ -34,8 +34,8 @@ _POSSESSIVE = re.compile(r"['’]s?$")
 def name_entries(facts: Facts) -> list[NameEntry]:
     """What the candidate index holds: one entry per company and spelling, its days united over equal spellings.
 
-    Spellings are equal when their `core` and language are; the newest one is kept. Names of people and products are left
-    to the graph: they are no names of the company.
+    Spellings are equal when their `core` and language are; the newest one is kept. Names of people and products are
+    left to the graph: they are no names of the company.
     """
     united: dict[tuple[str, str, str], NameEntry] = {}
     columns = [facts.names.column(name).to_pylist() for name in facts.names.schema.names]

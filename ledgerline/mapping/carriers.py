@@ -1,4 +1,4 @@
-"""Neutral carrier sentences and word lists from which training examples are made. Data only; the making is in `labelled`.
+"""Neutral carrier sentences and word lists from which training examples are made. The making is in `labelled`.
 
 Every sentence is written for this project; {} is where the surface goes. The lists are closed classes of words (places,
 functions of a subsidiary, legal forms), not names of firms.
@@ -181,37 +181,41 @@ FOREIGN_FORMS = (
     "Co Ltd",
 )
 _PLACES = """Canada Mexico Brasil Brazil Argentina Chile Peru Colombia Europe Deutschland Germany Nederland Netherlands
-    Belgium France Italia Italy Espana Spain Portugal Austria Swiss Switzerland Sweden Norway Denmark Finland Poland Polska
-    Czech Hungary Romania Turkey Israel India China Shanghai Hangzhou Shenzhen Beijing Taiwan Japan Korea Singapore Malaysia
-    Thailand Indonesia Philippines Vietnam Australia Zealand Africa Egypt Kenya Nigeria Russia Ukraine Ireland Scotland UK
-    U.K. Texas California Delaware Ohio Michigan Florida Georgia Virginia Carolina Maryland Pennsylvania Jersey York Illinois
-    Indiana Missouri Kansas Nevada Arizona Utah Oregon Washington Puerto Rico Louisiana Tennessee Kentucky Iowa Wisconsin
-    Asia Pacific Americas Latin Middle East Northern Southern Western Eastern Bermuda Cayman Luxembourg Hong Kong"""
+    Belgium France Italia Italy Espana Spain Portugal Austria Swiss Switzerland Sweden Norway Denmark Finland Poland
+    Polska Czech Hungary Romania Turkey Israel India China Shanghai Hangzhou Shenzhen Beijing Taiwan Japan Korea
+    Singapore Malaysia Thailand Indonesia Philippines Vietnam Australia Zealand Africa Egypt Kenya Nigeria Russia
+    Ukraine Ireland Scotland UK U.K. Texas California Delaware Ohio Michigan Florida Georgia Virginia Carolina
+    Maryland Pennsylvania Jersey York Illinois Indiana Missouri Kansas Nevada Arizona Utah Oregon Washington Puerto
+    Rico Louisiana Tennessee Kentucky Iowa Wisconsin Asia Pacific Americas Latin Middle East Northern Southern
+    Western Eastern Bermuda Cayman Luxembourg Hong Kong"""
 PLACES = tuple(_PLACES.split())
-_FUNCTIONS = """Finance Financing Services Service Leasing Travel Funding Receivables Capital Properties Property Realty Logistics
-    Insurance Operations International Global Worldwide Trading Marketing Sales Manufacturing Distribution Holdings Holding
-    Investments Investment Partners Acquisition Development Energy Power Gas Pipeline Midstream Storage Transport Marine
-    Technologies Technology Solutions Systems Software Networks Communications Wireless Media Publications Consulting
-    Management Administration Staffing Workforce Security Engineering Construction Materials Packaging Plastics Chemicals
-    Foods Beverage Brands Retail Stores Outlet Pharmacy Medical Health Laboratories Research Licensing Intellectual
-    Mortgage Credit Bank Trust Securities Advisors Asset Ventures Exposure Business Corporate Foreign Automation Cutting
-    Welding Tools Components Products Industries Enterprises Land Office Building Campus Park Square Tower Mills Road"""
+_FUNCTIONS = """Finance Financing Services Service Leasing Travel Funding Receivables Capital Properties Property
+    Realty Logistics Insurance Operations International Global Worldwide Trading Marketing Sales Manufacturing
+    Distribution Holdings Holding Investments Investment Partners Acquisition Development Energy Power Gas Pipeline
+    Midstream Storage Transport Marine Technologies Technology Solutions Systems Software Networks Communications
+    Wireless Media Publications Consulting Management Administration Staffing Workforce Security Engineering
+    Construction Materials Packaging Plastics Chemicals Foods Beverage Brands Retail Stores Outlet Pharmacy Medical
+    Health Laboratories Research Licensing Intellectual Mortgage Credit Bank Trust Securities Advisors Asset
+    Ventures Exposure Business Corporate Foreign Automation Cutting Welding Tools Components Products Industries
+    Enterprises Land Office Building Campus Park Square Tower Mills Road"""
 FUNCTIONS = tuple(_FUNCTIONS.split())
 NUMERALS = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "2", "3", "4", "100", "220", "134", "A", "B", "C")
-_INVENTED = """Ash Oak Birch Cedar Maple Stone River Lake Hill Ridge Valley Meadow Harbor Bay Crest Field Ford Brook Spring
-    North South East West Grand Royal Golden Silver Blue Green Red White Black Iron Copper Falcon Eagle Hawk Lion Bear Wolf
-    Fox Star Sun Moon Sky Arrow Anchor Bridge Castle Crown Gate Haven Key Liberty Mission Noble Orchard Pioneer Quest
-    Summit Tri Union Vista Willow Apex Nova Terra Aqua Vera Luma Zeta Orion Atlas Delta Omega Sigma Alpha Beta Kappa"""
+_INVENTED = """Ash Oak Birch Cedar Maple Stone River Lake Hill Ridge Valley Meadow Harbor Bay Crest Field Ford Brook
+    Spring North South East West Grand Royal Golden Silver Blue Green Red White Black Iron Copper Falcon Eagle Hawk
+    Lion Bear Wolf Fox Star Sun Moon Sky Arrow Anchor Bridge Castle Crown Gate Haven Key Liberty Mission Noble
+    Orchard Pioneer Quest Summit Tri Union Vista Willow Apex Nova Terra Aqua Vera Luma Zeta Orion Atlas Delta Omega
+    Sigma Alpha Beta Kappa"""
 INVENTED_WORDS = tuple(_INVENTED.split())
-_REGIONS = """Asian European US Chinese Japanese Taiwan Indian British German French Korean Russian Gulf Emerging Brazil Hong
-    Nordic Swiss Global World Euro Thai Turkish Sterling Mexican Canadian Australian Latin African"""
+_REGIONS = """Asian European US Chinese Japanese Taiwan Indian British German French Korean Russian Gulf Emerging
+    Brazil Hong Nordic Swiss Global World Euro Thai Turkish Sterling Mexican Canadian Australian Latin African"""
 REGIONS = tuple(_REGIONS.split())
-_MARKET_NOUNS = """stocks shares bonds yields equities futures exports imports banks index indices currency rupee yuan yen
-    gilts market markets economy oil gold steel crude pepper sugar cotton wheat copper rubber tea coffee"""
+_MARKET_NOUNS = """stocks shares bonds yields equities futures exports imports banks index indices currency rupee
+    yuan yen gilts market markets economy oil gold steel crude pepper sugar cotton wheat copper rubber tea coffee"""
 MARKET_NOUNS = tuple(_MARKET_NOUNS.split())
-_SECTORS = """Banking Steel Auto Pharma Realty Metal Metals Power Energy Telecom Cement Sugar Oil Gold Silver Copper Crude Infra
-    Infrastructure Retail Aviation Shipping Textile Technology Healthcare Insurance Cotton Rubber Media Mining Dollar Euro Yen
-    Sterling Government Parliament Treasury Budget Railways Housing Exports Bonds Gilts Monsoon Tourism Agriculture"""
+_SECTORS = """Banking Steel Auto Pharma Realty Metal Metals Power Energy Telecom Cement Sugar Oil Gold Silver Copper
+    Crude Infra Infrastructure Retail Aviation Shipping Textile Technology Healthcare Insurance Cotton Rubber Media
+    Mining Dollar Euro Yen Sterling Government Parliament Treasury Budget Railways Housing Exports Bonds Gilts
+    Monsoon Tourism Agriculture"""
 SECTORS = tuple(_SECTORS.split())
 INSTITUTIONS = (
     "Central Bank",
@@ -233,8 +237,8 @@ INSTITUTIONS = (
     "Central Board",
     "Trade Union",
 )
-KOREAN_AFFILIATE_WORDS = (
-    "서비스 홀딩스 건설 개발 엔지니어링 물류 로지스 네트웍스 시스템즈 인베스트먼트 자산운용 파트너스 에너지 솔루션 테크 재팬 차이나 "
-    "아메리카 유럽 베트남 스타일 커머스 엔터테인먼트 모빌리티 헬스케어 바이오 소재 정밀 산업 상사 유통 리테일 푸드 호텔 리조트 "
-    "제일차 제이차 유동화전문 제삼호 사모투자 씨엔에스 아이엔 디앤씨 앤씨 코프 벤처스 캐피탈 저축은행 재단 학원 농업회사법인"
-).split()
+_KOREAN_AFFILIATES = """서비스 홀딩스 건설 개발 엔지니어링 물류 로지스 네트웍스 시스템즈 인베스트먼트 자산운용
+    파트너스 에너지 솔루션 테크 재팬 차이나 아메리카 유럽 베트남 스타일 커머스 엔터테인먼트 모빌리티 헬스케어
+    바이오 소재 정밀 산업 상사 유통 리테일 푸드 호텔 리조트 제일차 제이차 유동화전문 제삼호 사모투자 씨엔에스
+    아이엔 디앤씨 앤씨 코프 벤처스 캐피탈 저축은행 재단 학원 농업회사법인"""
+KOREAN_AFFILIATE_WORDS = tuple(_KOREAN_AFFILIATES.split())

@@ -138,8 +138,8 @@ _COMPANY_WORDS = frozenset(
 class NameStats:
     """What is known of all companies together: rarity of words, shared beginnings, size and days of listing.
 
-    Only listed companies count. `listed_days` holds per company the ISO days from its first to its last known ticker, ""
-    where open; `tickers` every ticker it ever had.
+    Only listed companies count. `listed_days` holds per company the ISO days from its first to its last known
+    ticker, "" where open; `tickers` every ticker it ever had.
     """
 
     word_rarity: dict[
@@ -366,8 +366,8 @@ def _is_initials(plain: str, name_words: Sequence[str]) -> bool:
 
 
 def _coverage(pair: _Pair, stats: NameStats, near: frozenset[str]) -> tuple[float, float, float, float]:
-    """Weighted by rarity: the share of the surface that the name has, the reverse, the share of the rest of the name that
-    stands near by, and the weight of the surface right of the common part."""
+    """Weighted by rarity: the share of the surface that the name has, the reverse, the share of the rest of the name
+    that stands near by, and the weight of the surface right of the common part."""
     rarity, common = stats.word_rarity, pair.common
     surface_total = surface_common = right = 0.0
     for at, word in enumerate(pair.surface_words):

@@ -1,8 +1,8 @@
 """The grounding rule: no ticker without a literal name in the text or a path in the graph, and none that was not valid.
 
-From the ranker's answer to a row of `ticker_mappings`: the company must be proven by a path of dated edges, then, as the
-last and separate step, one of its listings that were valid on the mention's day is picked. Which company is meant is not
-decided here.
+From the ranker's answer to a row of `ticker_mappings`: the company must be proven by a path of dated edges, then,
+as the last and separate step, one of its listings that were valid on the mention's day is picked. Which company is
+meant is not decided here.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def ground(
     answers: Sequence[Answer],
     graph: KnowledgeGraph,
 ) -> list[Mapped]:
-    """Apply the rule to each mention, in order. Asks the graph once per day for the listings of all linked companies."""
+    """Apply the rule to each mention, in order. The graph is asked once per day, for all companies linked on it."""
     wanted = defaultdict(set)
     for mention, answer in zip(mentions, answers, strict=True):
         if answer.company_id is not None:

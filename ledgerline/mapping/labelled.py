@@ -1,9 +1,10 @@
-"""Training examples for the ranker, made from the facts alone: no text of any source, no set that is used for measuring.
+"""Training examples for the ranker, made from the facts alone: no source text, no set that is used for measuring.
 
-A labelled mention is a surface in a neutral carrier sentence, a day, and the company that is right, or none. Positives are
-names, former names, short names, aliases, initials, tickers, typos and careless spans of companies, on days on which they
-meant the company. Negatives are lower-case words, subsidiaries, companies that are hidden from the candidates (so that
-what is left is what an unknown firm looks like), invented names, phrases of the market, and unlisted Korean firms.
+A labelled mention is a surface in a neutral carrier sentence, a day, and the company that is right, or none.
+Positives are names, former names, short names, aliases, initials, tickers, typos and careless spans of companies,
+on days on which they meant the company. Negatives are lower-case words, subsidiaries, companies that are hidden
+from the candidates (so that what is left is what an unknown firm looks like), invented names, phrases of the
+market, and unlisted Korean firms.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ LONG_NAME = 10  # letters from which a slip still leaves no doubt
 
 @dataclass(frozen=True, slots=True)
 class LabelledMention:
-    """A mention whose answer is known. `hidden` companies must be taken out of its candidates before it is learned from."""
+    """A mention whose answer is known. `hidden` companies must be taken out of its candidates before it is learned
+    from."""
 
     mention: Mention
     truth: str | None
@@ -405,7 +407,7 @@ class _Maker:
     # Negatives.
 
     def _hidden_company(self) -> _Draft | None:
-        """A company that the candidates may not hold: what is left is what the index says of a firm it does not know."""
+        """A company that the candidates may not hold: what is left is what an unknown firm looks like."""
         name = self._name(self.rng.choice(self.us))
         if name is None:
             return None
@@ -463,7 +465,7 @@ class _Maker:
         return _Draft(surface, None, kind, group, self._day_between(None, None))
 
     def _foreign_branch(self) -> _Draft | None:
-        """An American company's own name with another country's or a partnership's legal form: its branch, not itself."""
+        """An American company's own name with a foreign or a partnership's legal form: its branch, not itself."""
         name = self._name(self._company(), ("name",))
         if name is None or form_family(name.name) != 1:
             return None

@@ -1,7 +1,8 @@
 """What is asked of the ranker's endpoint and what it answers: batches of JSON, no network.
 
-Pure: whoever has an endpoint (the `ticker_mappings` asset, `ask`, a benchmark) sends the bytes and hands the answer back.
-The format is that of `model_projects/ticker_ranker/inference.py`; what an answer is worth is decided in `grounding`.
+Pure: whoever has an endpoint (the `ticker_mappings` asset, `ask`, a benchmark) sends the bytes and hands the answer
+back. The format is that of `model_projects/ticker_ranker/inference.py`; what an answer is worth is decided in
+`grounding`.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ _FAMILIES = {
     1: "inc incorporated corp corporation co company",
     2: "ltd limited plc",
     3: "llc lp llp lllp",
-    4: """gmbh bv sa ag ab as asa nv srl sarl sl spa oy oyj kk pte pty pvt bhd berhad cv kg kgaa sro se aps hf ooo ua sas
-        pjsc sab spv ltda ulc""",
+    4: """gmbh bv sa ag ab as asa nv srl sarl sl spa oy oyj kk pte pty pvt bhd berhad cv kg kgaa sro se aps hf ooo
+        ua sas pjsc sab spv ltda ulc""",
 }
 _FAMILY = {word: family for family, words in _FAMILIES.items() for word in words.split()}
 STRICT_LEGAL_FORMS = frozenset(_FAMILY)
@@ -106,7 +106,7 @@ def legal_form(text: str) -> str:
 
 
 def form_family(text: str) -> int:
-    """The family of the legal form: 0 none, 1 American (Inc, Corp, Co), 2 British (Ltd, Plc), 3 partnerships, 4 others."""
+    """The family of the legal form: 0 none, 1 Inc, Corp, Co, 2 Ltd, Plc, 3 partnerships (LLC, LP), 4 all others."""
     return _FAMILY.get(legal_form(text), 0)
 
 

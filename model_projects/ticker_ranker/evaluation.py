@@ -1,8 +1,8 @@
 """Evaluate a model on the test rows and write evaluation.json, and requests.jsonl for the endpoints.
 
 Runs as a SageMaker processing job: `evaluation.py --model-dir DIR --test-dir DIR --output-dir DIR`. The model folder
-may hold the unpacked model or its model.tar.gz. The handlers of the model's own code/inference.py answer, so that what is
-judged is what will be served. The same model and rows give the same bytes; nothing is timed here.
+may hold the unpacked model or its model.tar.gz. The handlers of the model's own code/inference.py answer, so that
+what is judged is what will be served. The same model and rows give the same bytes; nothing is timed here.
 
     metrics            over mentions: open_set_accuracy (right company, or none where none is right), correct_link_rate
                        (of mentions with a company), false_link_rate (linked, of mentions without one), wrong_link_rate

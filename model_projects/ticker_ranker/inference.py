@@ -4,10 +4,10 @@ Request (application/json):  {"feature_names": [...], "mentions": [{"mention_id"
                               [{"company_id": "..", "features": [..]}, ..]}, ..]}
 Response (application/json): {"answers": [{"mention_id", "company_id": str | null, "score", "scores": [..]}, ..]}
 
-`score` is the calibrated probability that the best candidate is right, `scores` the same for each candidate in the order
-of the request. `company_id` is null where the best stays below the model's threshold, or where there is no candidate.
-Of candidates with equal scores the earlier one is the best. A request outside this schema raises ValueError that names
-the field.
+`score` is the calibrated probability that the best candidate is right, `scores` the same for each candidate in the
+order of the request. `company_id` is null where the best stays below the model's threshold, or where there is no
+candidate. Of candidates with equal scores the earlier one is the best. A request outside this schema raises
+ValueError that names the field.
 """
 
 from __future__ import annotations

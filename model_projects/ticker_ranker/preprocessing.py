@@ -1,8 +1,8 @@
 """Split labelled candidates into train, validation and test, and give every feature a column of its own.
 
 Runs as a SageMaker processing job: `preprocessing.py --input-dir DIR --output-dir DIR`. The input folder holds Parquet
-files with the columns of the lake table `labelled_candidates`; the output folder gets train/, validation/ and test/, each
-with one `rows.parquet`. Nothing is random: the split is by a hash of the group and by the day.
+files with the columns of the lake table `labelled_candidates`; the output folder gets train/, validation/ and
+test/, each with one `rows.parquet`. Nothing is random: the split is by a hash of the group and by the day.
 
 By company: a group (the company of the truth or of the trap) is on one side only, so that no name is learned by heart.
 By time: every test row is later than every train row, since a model is used on what comes after its facts.
@@ -54,7 +54,7 @@ def read_rows(folder: Path) -> pa.Table:
     missing = [name for name in (*KEPT, "feature_set", "features") if name not in rows.column_names]
     if missing:
         raise PreprocessingError(
-            f"The training set in {folder} has no column {', '.join(missing)}; add it to dataset.columns in config.yaml."
+            f"The training set in {folder} has no {', '.join(missing)}; add it to dataset.columns in config.yaml."
         )
     for found in rows["feature_set"].unique().to_pylist():
         if found != feature_set(FEATURES):

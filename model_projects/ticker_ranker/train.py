@@ -1,7 +1,7 @@
 """Train the ranker: a LightGBM classifier of (mention, candidate) rows, a calibration and a threshold for "none".
 
-Runs as a SageMaker training job: channels `train` and `validation` (rows.parquet of preprocessing.py), hyperparameters as
-arguments or in SM_HPS. The model directory gets
+Runs as a SageMaker training job: channels `train` and `validation` (rows.parquet of preprocessing.py),
+hyperparameters as arguments or in SM_HPS. The model directory gets
 
     model.txt          the trees, as LightGBM's text
     calibration.json   raw score of the best candidate -> probability that it is right; and the threshold
@@ -35,7 +35,7 @@ DETERMINISTIC = {"deterministic": True, "force_row_wise": True}
 
 @dataclass(frozen=True)
 class Channel:
-    """Rows of one channel: features (rows x features), labels, and where each mention begins (`starts`, plus the end)."""
+    """Rows of one channel: features (rows x features), labels, and where each mention begins (`starts`, plus end)."""
 
     names: list[str]
     features: np.ndarray
