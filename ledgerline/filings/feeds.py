@@ -76,14 +76,12 @@ INDEX_HEADER = re.compile(rb"^CIK\|Company Name\|Form Type\|Date Filed\|File ?[N
 def parse_master_index(body: bytes) -> list[FilingRef]:
     """Read a daily or full master.idx: one ref per accession with the companies of all its rows (no roles there).
 
-    An index without rows is a true answer. Raises UnreadablePage if the header is missing or the last row is cut off.
+    An index without rows is a true answer. Raises UnreadablePage if the header is missing or a row is cut off.
     """
     header = INDEX_HEADER.search(body)
     if header is None:
         raise UnreadablePage("an EDGAR master index was asked for, and its header line is missing")
     lines = body[header.end() :].decode("latin-1").split("\n")
-    if lines[-1].strip():
-        raise UnreadablePage("an EDGAR master index ends in the middle of a line")
     rows = (line for line in lines if line.strip() and set(line.strip()) != {"-"})
     return unite_refs(_index_ref(row) for row in rows)
 
@@ -91,7 +89,7 @@ def parse_master_index(body: bytes) -> list[FilingRef]:
 def _index_ref(row: str) -> FilingRef:
     fields = row.rstrip().split("|")
     accession = ACCESSION.search(fields[-1])
-    if len(fields) < 5 or not accession:
+    if len(fields) < 5 or not accession or not fields[-1].endswith(".txt"):
         raise UnreadablePage(f"a row of an EDGAR master index cannot be read: {row[:120]!r}")
     cik, form, filed = fields[0].strip(), fields[-3].strip(), fields[-2].strip().replace("-", "")
     name = "|".join(fields[1:-3]).strip()
@@ -106,7 +104,7 @@ SNIFFED = 4096
 
 
 def edgar_refusal(status: int, body: bytes) -> Refusal | None:
-    """What an answer of EDGAR means, told by its body and not by its status alone; None: the body is what was asked for.
+    """What an answer of EDGAR means, told by its body and not by its status alone; None: it is what was asked for.
 
     undeclared: the user agent is missing or not accepted. throttled: the rate was exceeded, stop for ten minutes.
     absent: there is no such object (yet). unavailable: maintenance or a fault, ask again later.

@@ -28,7 +28,8 @@ ATOM_HEAD = (
 HTML = (
     '<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Transitional//EN" '
     '"http://www.w3.org/TR/xhtml1/DTD/xhtml1-transitional.dtd">'
-    '\n<html xmlns="http://www.w3.org/1999/xhtml">\n<head>\n<title>SEC.gov | {title}</title>\n</head><body>{title}</body></html>'
+    '\n<html xmlns="http://www.w3.org/1999/xhtml">\n<head>\n<title>SEC.gov | {title}</title>\n</head>'
+    "<body>{title}</body></html>"
 )
 ENTRY = re.compile(rb"<entry>.*?</entry>", re.DOTALL)
 UPDATED = re.compile(rb"<updated>([^<]*)</updated>")
