@@ -29,7 +29,8 @@ MAX_MEMBERS = 1_000
 _ZIP = b"PK\x03\x04"
 _MEMBER = re.compile(r"(?:^|[/\\])(\d{14})(_\d{5})?\.xml$", re.I)
 # Every repetition stops at the next "<" or after a bound, so that tags without an end cost no more than their length.
-_TITLE_TAG = re.compile(r"<(?:(/)|)TITLE\b([^<>]*)>", re.I)
+_TITLE_TAG = re.compile(r"<(/?)TITLE\b([^<>]*)>", re.I)
+_CELL_TAG = re.compile(r"<(/?)T[EU](?=[\s>])", re.I)  # cells with a figure or a unit
 _TAG = re.compile(r"<[^<>]*>")
 _DOCUMENT_NAME = re.compile(r"<DOCUMENT-NAME\b[^<>]*>([^<]*)<", re.I)
 _COMPANY_NAME = re.compile(r"<COMPANY-NAME\b([^<>]*)>([^<]*)<", re.I)
@@ -144,7 +145,7 @@ def text_and_sections(source: str) -> tuple[str, tuple[Section, ...]]:
     for closing, attribute, content in zip(closings, attributes, contents, strict=True):
         if not closing and 'ATOC="Y"' in attribute:
             titles.append(_plain(content))
-    text = html_to_text(_TITLE_TAG.sub(r"<\1h2>", source))
+    text = html_to_text(_CELL_TAG.sub(r"<\1TD", _TITLE_TAG.sub(r"<\1h2>", source)))
     starts = _title_lines(text, titles)
     sections = [
         Section(title, title, start, end)

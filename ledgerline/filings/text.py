@@ -219,12 +219,11 @@ def _extract(piece: str) -> str:
     return _lxml_text(piece)
 
 
-_BLOCKS = frozenset(
-    """
+_BLOCK_NAMES = """
     address article aside blockquote body br center dd div dl dt fieldset figure footer form h1 h2 h3 h4 h5 h6 head
     header hr html li main nav ol option p pre section table tbody td tfoot th thead title tr ul xbrl text
-    """.split()
-)
+"""
+_BLOCKS = frozenset(_BLOCK_NAMES.split())
 _SILENT = frozenset(("script", "style", "head", "title"))
 
 
