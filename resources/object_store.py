@@ -28,10 +28,10 @@ STAGING = ".staging"  # below the root, so that the final rename stays on one fi
 def split_uri(uri: str) -> tuple[str, str]:
     """`s3://bucket/a/b` -> ("bucket", "a/b"); the key may be empty. Raises LedgerlineError if it could leave."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")
-    parts = key.split("/")
-    bad_bucket = not bucket or bucket.startswith(".") or "\\" in bucket
-    bad_key = key != "" and any(part in ("", ".", "..") for part in parts[:-1] + ([parts[-1]] if parts[-1] else []))
-    if not uri.startswith("s3://") or bad_bucket or bad_key or "\0" in uri:
+    parts = key.removesuffix("/").split("/") if key else []
+    good_bucket = bucket and not bucket.startswith(".") and "\\" not in bucket
+    good_key = not any(part in ("", ".", "..") for part in parts)
+    if not uri.startswith("s3://") or not good_bucket or not good_key or "\0" in uri:
         raise LedgerlineError(f"{uri!r} is no object URI: write s3://<bucket>/<key> without empty, '.' or '..' parts")
     return bucket, key
 

@@ -161,10 +161,7 @@ def test_the_real_feed_walk_is_read_whole() -> None:
 
 @pytest.mark.parametrize("name", ["sec-edgar__master.20181231.idx", "sec-edgar__master.idx", "keskinmbaha__master.idx"])
 def test_real_master_indexes_are_read(name: str) -> None:
-    body = (shared_data("filings") / "edgar/index" / name).read_bytes()
-    refs = parse_master_index(
-        body if body.endswith(b"\n") else body + b"\n"
-    )  # two were kept without their last line end
+    refs = parse_master_index((shared_data("filings") / "edgar/index" / name).read_bytes())
     assert refs
     assert all(ref.form and ref.parties[0].id.isdigit() for ref in refs)
 
