@@ -25,7 +25,7 @@ from ledgerline.errors import LedgerlineError
 if TYPE_CHECKING:
     from ledgerline.mapping.records import Edge, Listing
 
-# Part of every version's name: raise it when the layout of the file or the meaning of a column changes.
+# Part of every version's name: raise it when the layout of the file changes.
 FORMAT = "1"
 SCHEMA = """
 CREATE TABLE edges (
@@ -194,11 +194,18 @@ class SqliteKnowledgeGraph(ConfigurableResource):
 
 
 def _version(edges: Sequence[Edge]) -> str:
+    """A digest of the edges in their order and of the rules (keys, days) by which they are stored."""
     import hashlib
 
+    from ledgerline.mapping import graph
+    from ledgerline.names import normalise
+
+    digest = hashlib.sha256(FORMAT.encode())
+    for rules in (graph, normalise):
+        digest.update(Path(str(rules.__file__)).read_bytes())
     fields = ((e.from_id, e.label, e.to_id, e.valid_from, e.valid_to, e.source) for e in edges)
-    lines = "\x1e".join(map("\x1f".join, fields))
-    return f"graph-{hashlib.sha256(f'{FORMAT}{chr(30)}{lines}'.encode()).hexdigest()[:16]}"
+    digest.update("\x1e".join(map("\x1f".join, fields)).encode())
+    return f"graph-{digest.hexdigest()[:16]}"
 
 
 @contextmanager

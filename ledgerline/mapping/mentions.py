@@ -152,23 +152,10 @@ class MentionFinder:
 
     def _explicit_tickers(self, text: str, names: list[Span]) -> list[Span]:
         """Tickers that say themselves that they are: "(NASDAQ: AAPL)", "$AAPL", "(AAPL.O)", and "Apple (AAPL)"."""
-        found = []
-        if ":" in text:
-            found += [(match, 1) for match in _AFTER_EXCHANGE.finditer(text)]
-        if "$" in text:
-            found += [(match, 1) for match in _CASHTAG.finditer(text) if match.group(1) in self._tickers]
-        if "(" in text or "<" in text:
-            found += [(match, 1) for match in _REUTERS.finditer(text) if match.group(1) in self._tickers]
-        for span in names:
-            match = _IN_BRACKETS.match(text, span.end)
-            if match and match.group(1) in self._tickers:
-                found.append((match, 1))
-        spans = {
-            match.span(group): match.group(group)
-            for match, group in found
-            if match.group(group).upper() == match.group(group)
-        }
-        return [Span(start, end, surface) for (start, end), surface in sorted(spans.items())]
+        found = [*_AFTER_EXCHANGE.finditer(text), *_CASHTAG.finditer(text), *_REUTERS.finditer(text)]
+        found += [match for span in names if (match := _IN_BRACKETS.match(text, span.end))]
+        known = {match.span(1) for match in found if match.group(1) in self._tickers}
+        return [Span(start, end, text[start:end]) for start, end in sorted(known)]
 
 
 def find_span(text: str, surface: str) -> Span | None:
@@ -247,8 +234,8 @@ def _dictionary(facts: Facts) -> dict[str, _Name]:
 
 def _add(dictionary: dict[str, _Name], form: str, name: str) -> None:
     words = form.split()
-    weak = all(word in ordinary_words.ENGLISH for word in words)
-    weak = weak or (len(words) == 1 and (_is_tiny(form, name) or form in ordinary_words.KOREAN))
+    everyday = form in ordinary_words.ENGLISH or form in ordinary_words.KOREAN
+    weak = form in ordinary_words.PHRASES or (len(words) == 1 and (everyday or _is_tiny(form, name)))
     entry = _Name(weak, False, name[:1].islower() and not name.islower(), len(words), len(form))
     for spelling in _spellings(form, weak=weak):
         known = dictionary.get(spelling)
@@ -290,7 +277,7 @@ def _folding() -> np.ndarray:
     table = np.full(0x10000, _BLANK, dtype=np.uint32)
     for code in range(0x10000):
         char = chr(code)
-        if 0xAC00 <= code <= 0xD7A3 or 0x3040 <= code <= 0x9FFF:
+        if 0xAC00 <= code <= 0xD7A3 or 0x3040 <= code <= 0x30FF or 0x3400 <= code <= 0x9FFF:
             table[code] = code
         elif char.isalpha() or char.isdecimal():  # "①" is neither: it stands between words
             base = unicodedata.normalize("NFKD", char.lower())[0]
@@ -399,7 +386,12 @@ def _is_tail(folded: str, lower: bytes, start: int) -> bool:
     """Whether the word before the blank at `start` is capitalised: "First Capital Inc." does not name Capital Inc."""
     before = folded.rfind(" ", 0, start) + 1
     word = folded[before:start]
-    return word.isalnum() and not lower[before] and word not in ("the", "and", "of", "at", "by", "in", "for", "with")
+    return (
+        word.isascii()
+        and word.isalnum()
+        and not lower[before]
+        and word not in ("the", "and", "of", "at", "by", "in", "for", "with")
+    )
 
 
 def _legal_forms_end(folded: str, offsets: np.ndarray, lower: bytes, end: int) -> int:

@@ -2,7 +2,7 @@
 
 The mention finder takes such a word for a firm only with a legal form or a ticker beside it: "Gap Inc.", "Box (BOX)".
 Chosen by hand from what the finder reported on real filings, from the words that many firms have in their names, and
-from calendars and maps. Single words only.
+from calendars and maps.
 """
 
 from __future__ import annotations
@@ -61,6 +61,15 @@ ENGLISH = _words(
     work works world worth wyoming year york you younger your zone
     """
 )
+# Two words and more, where both together are a place or a thing.
+PHRASES = frozenset(
+    {
+        "new york", "new jersey", "new england", "new mexico", "new zealand", "north america", "south america",
+        "north carolina", "south carolina", "united states", "united kingdom", "hong kong", "los angeles", "san francisco",
+        "san diego", "las vegas", "silicon valley", "wall street", "common stock", "real estate", "private equity",
+        "public company", "interactive data", "health care", "fair value", "south korea", "west virginia",
+    }
+)  # fmt: skip
 KOREAN = _words(
     """
     가온 개발 건설 경기 경인 계양 고려 국가 국보 국제 금융 기업 나노 남부 남성 남해 대동 대상 대성 대원 대유 대주 대창
