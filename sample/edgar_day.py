@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from html import escape
@@ -396,15 +396,9 @@ def _later(draw: Draw, original: Filing, day: str) -> datetime:
 
 
 def _edited_document(body: str, draw: Draw) -> str:
-    """The same document with edits in its longer paragraphs; the disclaimer stays."""
-    rows, change = body.split("\n"), _changer(draw)
-    return "\n".join(change(row) if len(row) > 200 and DISCLAIMER not in row else row for row in rows)
-
-
-def _changer(draw: Draw) -> Callable[[str], str]:
-    def change(row: str) -> str:
-        if not draw.chance(0.5) or not row.startswith("<P>") or "<B>" in row or "<FONT" in row:
-            return row
-        return "<P>" + edited(row[3:].removesuffix("</P>"), draw) + "</P>"
-
-    return change
+    """The same document with edits in most of its longer paragraphs; the disclaimer stays."""
+    rows = body.split("\n")
+    for at, row in enumerate(rows):
+        if row.startswith("<P>") and len(row) > 200 and draw.chance(0.7):
+            rows[at] = f"<P>{edited(row[3:].removesuffix('</P>'), draw)}</P>"
+    return "\n".join(rows)
