@@ -24,10 +24,11 @@ def build_defs(
     from jobs.releases import release_jobs
     from jobs.schedules import daily_listings, onboarding_schedule
     from jobs.selections import selection_jobs
+    from ledgerline.projects.config import load_projects
     from platform_assets import candidates, clusters, documents, filings, listings, mentions, monitoring, ticker_mappings
     from platform_assets.checks import filings as filings_checks
     from platform_assets.checks import ticker_mappings as ticker_mapping_checks
-    from platform_assets.components.model_project import load_project_definitions
+    from platform_assets.components.model_project import model_project_definitions
     from platform_assets.knowledge_graph import knowledge_graph
     from resources import build_resources
     from sensors.automation import automation
@@ -35,7 +36,8 @@ def build_defs(
     from sensors.releases import approved_models
 
     resources = {**build_resources(environment), **(resource_overrides or {})}
-    names, project_defs = load_project_definitions(projects or ROOT / "model_projects")
+    found = load_projects(projects or ROOT / "model_projects")
+    names = [project.name for project in found]
     platform = dg.Definitions(
         assets=[
             listings.listings,
@@ -51,12 +53,12 @@ def build_defs(
             monitoring.mapping_quality,
         ],
         asset_checks=[filings_checks.no_filing_waits, ticker_mapping_checks.every_ticker_is_grounded],
-        jobs=[*selection_jobs(names), *release_jobs],
+        jobs=[*selection_jobs(names), *release_jobs(found)],
         schedules=[onboarding_schedule("edgar"), onboarding_schedule("dart"), daily_listings, map_new_filings],
-        sensors=[automation, new_filings, archive_days, approved_models(names)],
+        sensors=[automation, new_filings, archive_days, approved_models(found)],
         resources=resources,
     )
-    return dg.Definitions.merge(platform, *project_defs)
+    return dg.Definitions.merge(platform, *(model_project_definitions(project) for project in found))
 
 
 @dg.definitions
