@@ -31,7 +31,8 @@ class Draw:
 
     def several(self, things: Sequence[Thing], count: int) -> list[Thing]:
         """`count` different ones, in random order (all of them where there are fewer)."""
-        left, taken = list(things), []
+        left = list(things)
+        taken: list[Thing] = []
         while left and len(taken) < count:
             taken.append(left.pop(int(self._random.random() * len(left))))
         return taken
