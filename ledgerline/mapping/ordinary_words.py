@@ -65,7 +65,8 @@ ENGLISH = _words(
 PHRASES = frozenset(
     {
         "new york", "new jersey", "new england", "new mexico", "new zealand", "north america", "south america",
-        "north carolina", "south carolina", "united states", "united kingdom", "hong kong", "los angeles", "san francisco",
+        "north carolina", "south carolina", "united states", "united kingdom", "hong kong", "los angeles",
+        "san francisco",
         "san diego", "las vegas", "silicon valley", "wall street", "common stock", "real estate", "private equity",
         "public company", "interactive data", "health care", "fair value", "south korea", "west virginia",
     }
