@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import shutil
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,16 @@ DEFAULT_MAX_SECONDS = 86400
 REASON_LIMIT = 1024  # characters of FailureReason
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a job ended: status, secondary status, failure reason, and members for its description."""
+
+    status: str
+    secondary: str
+    reason: str | None = None
+    extra: Body = field(default_factory=dict)
+
+
 def submit(platform: Platform, name: str) -> None:
     platform.jobs.submit(f"{KIND}/{name}", lambda control: run(platform, name, control), owner="direct")
 
@@ -33,14 +44,12 @@ def recover(platform: Platform) -> None:
         if body["TrainingJobStatus"] not in ("InProgress", "Stopping"):
             continue
         if body["TrainingJobStatus"] == "Stopping":
-            _finish(platform, name, "Stopped", "Stopped", None)
+            _finish(platform, name, End("Stopped", "Stopped"))
         elif "TrainingStartTime" in body:
             _finish(
                 platform,
                 name,
-                "Failed",
-                "Failed",
-                "InternalServerError: the server was killed while the job was running.",
+                End("Failed", "Failed", "InternalServerError: the server was killed while the job was running."),
             )
         else:
             submit(platform, name)
@@ -56,43 +65,44 @@ def run(platform: Platform, name: str, control: Control) -> None:
     if control.stopped == "shutdown":
         return  # it only waited: the next server runs it
     if control.stopped:
-        _finish(platform, name, "Stopped", "Stopped", None)
+        _finish(platform, name, End("Stopped", "Stopped"))
         return
     base = _base(platform, name)
     stream = platform.logs.open(LOG_GROUP, f"{name}/{contract.HOST}-{int(platform.now())}")
     try:
-        _step(platform, name, "Downloading", "Downloading input data", TrainingStartTime=platform.now())
-        command, env, cwd = _prepare(platform, body, base, stream)
-        _step(platform, name, "Training", "Training image download completed. Training in progress.")
-        metrics = _Metrics(body)
-
-        def on_line(line: str) -> None:
-            stream.write(line)
-            metrics.read(line, platform.now())
-
-        outcome = execute(
-            control,
-            command,
-            env=env,
-            cwd=cwd,
-            grace_seconds=platform.stop_grace_seconds,
-            max_seconds=_max_seconds(body),
-            on_line=on_line,
-        )
-        _conclude(platform, name, body, base, outcome, metrics, stream)
+        end = _train(platform, name, body, base, control, stream)
     except JobError as error:
         stream.write(f"ClientError: {error}")
-        stream.close()
-        _finish(platform, name, "Failed", "Failed", f"ClientError: {error}")
+        end = End("Failed", "Failed", f"ClientError: {error}")
     except Exception:  # noqa: BLE001 - the job must end with a status, whatever happened
         _log.exception("training job %s", name)
-        stream.close()
-        _finish(
-            platform, name, "Failed", "Failed", "InternalServerError: the server could not run the job; see server.log."
-        )
-    finally:
-        stream.close()
-        shutil.rmtree(base, ignore_errors=True)
+        end = End("Failed", "Failed", "InternalServerError: the server could not run the job; see server.log.")
+    # The status comes last: whoever sees it finds the whole log, and nothing of the job left on this machine.
+    stream.close()
+    shutil.rmtree(base, ignore_errors=True)
+    _finish(platform, name, end)
+
+
+def _train(platform: Platform, name: str, body: Body, base: Path, control: Control, stream: Stream) -> End:
+    _step(platform, name, "Downloading", "Downloading input data", TrainingStartTime=platform.now())
+    command, env, cwd = _prepare(platform, body, base, stream)
+    _step(platform, name, "Training", "Training image download completed. Training in progress.")
+    metrics = _Metrics(body)
+
+    def on_line(line: str) -> None:
+        stream.write(line)
+        metrics.read(line, platform.now())
+
+    outcome = execute(
+        control,
+        command,
+        env=env,
+        cwd=cwd,
+        grace_seconds=platform.stop_grace_seconds,
+        max_seconds=_max_seconds(body),
+        on_line=on_line,
+    )
+    return _conclude(platform, name, body, base, outcome, metrics)
 
 
 def _prepare(platform: Platform, body: Body, base: Path, stream: Stream) -> tuple[list[str], dict[str, str], Path]:
@@ -144,10 +154,8 @@ def _fetch_code(platform: Platform, hyperparameters: dict[str, Any], code: Path)
         )
 
 
-def _conclude(
-    platform: Platform, name: str, body: Body, base: Path, outcome: Outcome, metrics: _Metrics, stream: Stream
-) -> None:
-    """Upload what the script left and record how it ended."""
+def _conclude(platform: Platform, name: str, body: Body, base: Path, outcome: Outcome, metrics: _Metrics) -> End:
+    """Upload what the script left and say how it ended."""
     _step(platform, name, "Uploading", "Uploading generated training model")
     paths = contract.training_paths(base)
     target = f"{body['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{name}/output"
@@ -158,15 +166,13 @@ def _conclude(
     if completed or outcome.stopped in ("stop", "timeout"):
         platform.objects.put(f"{target}/model.tar.gz", archives.pack(paths["model"]))
         extra["ModelArtifacts"] = {"S3ModelArtifacts": f"{target}/model.tar.gz"}
-    stream.close()
     if completed:
-        _finish(platform, name, "Completed", "Completed", None, extra)
-    elif outcome.stopped == "stop":
-        _finish(platform, name, "Stopped", "Stopped", None, extra)
-    elif outcome.stopped == "timeout":
-        _finish(platform, name, "Stopped", "MaxRuntimeExceeded", None, extra)
-    else:
-        _finish(platform, name, "Failed", "Failed", failure_reason(paths["output"] / "failure", outcome), extra)
+        return End("Completed", "Completed", None, extra)
+    if outcome.stopped == "stop":
+        return End("Stopped", "Stopped", None, extra)
+    if outcome.stopped == "timeout":
+        return End("Stopped", "MaxRuntimeExceeded", None, extra)
+    return End("Failed", "Failed", failure_reason(paths["output"] / "failure", outcome), extra)
 
 
 def failure_reason(file: Path, outcome: Outcome) -> str:
@@ -220,21 +226,19 @@ def _step(platform: Platform, name: str, secondary: str, message: str, **members
             _transition(body, secondary, message, platform.now())
 
 
-def _finish(
-    platform: Platform, name: str, status: str, secondary: str, reason: str | None, extra: Body | None = None
-) -> None:
+def _finish(platform: Platform, name: str, end: End) -> None:
     now = platform.now()
     with platform.store.edit(KIND, name) as body:
         if body is None:
             return
-        body.update(extra or {})
-        body["TrainingJobStatus"] = status
+        body.update(end.extra)
+        body["TrainingJobStatus"] = end.status
         body["TrainingEndTime"] = now
         body["TrainingTimeInSeconds"] = max(1, round(now - body.get("TrainingStartTime", now)))
         body["BillableTimeInSeconds"] = body["TrainingTimeInSeconds"]
-        if reason:
-            body["FailureReason"] = reason[:REASON_LIMIT]
-        _transition(body, secondary, reason or f"Training job {status.lower()}", now)
+        if end.reason:
+            body["FailureReason"] = end.reason[:REASON_LIMIT]
+        _transition(body, end.secondary, end.reason or f"Training job {end.status.lower()}", now)
         body["SecondaryStatusTransitions"][-1]["EndTime"] = now
 
 

@@ -62,7 +62,6 @@ class SageMaker(ConfigurableResource):
 
     _clients: dict[str, Any] = PrivateAttr(default_factory=dict)
     _local_url: str | None = PrivateAttr(default=None)
-    _digests: dict[str, str] = PrivateAttr(default_factory=dict)
 
     # Jobs ----------------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ class Answer:
 
 
 Done = Callable[["Answer | None"], None]  # None: the worker went away before it answered
+UNDELIVERED = Answer(0, {}, b"")  # the worker could not be reached at all: the request may be sent to its successor
 
 
 class _Connection(asyncio.Protocol):
@@ -119,17 +120,17 @@ class Upstream:
             self._idle.remove(connection)
 
     def close(self) -> None:
-        """Abort every connection; requests that wait are told that the worker is gone."""
+        """Abort every connection; requests that wait are handed back."""
         for connection in list(self._idle):
             connection.abort()
         while self._waiting:
-            self._waiting.popleft()[1](None)
+            self._waiting.popleft()[1](UNDELIVERED)
 
     async def _connect(self, request: bytes, done: Done) -> None:
         try:
             _, connection = await self._loop.create_unix_connection(lambda: _Connection(self), self._path)
         except OSError:
             self._open -= 1
-            done(None)
+            done(UNDELIVERED)
             return
         connection.send(request, done)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from local_sagemaker.endpoints.upstream import Done, Upstream
+from local_sagemaker.endpoints.upstream import UNDELIVERED, Answer, Done, Upstream
 from local_sagemaker.logs import Stream
 from local_sagemaker.processes import Guarded
 
@@ -138,18 +138,25 @@ class Fleet:
         self._in_flight += 1
         self._idle.clear()
 
-        def finished(answer: object) -> None:
+        def finished(answer: Answer | None) -> None:
+            if answer is UNDELIVERED and self._wait(request, finished):
+                return
             self._in_flight -= 1
             if self._in_flight == 0:
                 self._idle.set()
-            done(answer)  # type: ignore[arg-type]
+            done(None if answer is UNDELIVERED else answer)
 
         if self._worker is not None:
             self._worker.upstream.send(request, finished)
-        elif self._closing or len(self._waiting) >= _MAX_WAITING:
+        elif not self._wait(request, finished):
             finished(None)
-        else:
-            self._waiting.append((request, finished))
+
+    def _wait(self, request: bytes, finished: Done) -> bool:
+        """Keep the request for the next worker, if there will be one and the line is not too long."""
+        if self._closing or len(self._waiting) >= _MAX_WAITING:
+            return False
+        self._waiting.append((request, finished))
+        return True
 
     async def drain(self) -> None:
         """Let the requests in flight finish, for at most 30 s, then stop the worker."""
