@@ -98,8 +98,9 @@ class DirectoryObjectStore(ConfigurableResource):
 
     def _put(self, uri: str, stream: BinaryIO) -> str:
         target = self._path(*_object_key(uri))
-        staging = Path(self.root) / STAGING
-        staging.mkdir(parents=True, exist_ok=True)
+        staging = os.path.join(self.root, STAGING)
+        if not os.path.isdir(staging):
+            os.makedirs(staging, exist_ok=True)
         digest = hashlib.sha256()
         handle, name = tempfile.mkstemp(dir=staging)
         try:
@@ -118,15 +119,14 @@ class DirectoryObjectStore(ConfigurableResource):
         return digest.hexdigest()
 
     def _path(self, bucket: str, key: str) -> Path:
-        """The file of an object. Raises LedgerlineError where a symlink on the way leads out of the bucket."""
-        home = Path(self.root) / bucket
-        path = home / key
-        real_home = os.path.realpath(home)
-        if os.path.commonpath([real_home, os.path.realpath(path)]) != real_home:
-            raise LedgerlineError(
-                f"s3://{bucket}/{key} leads out of its bucket through a symlink: remove the link at {path}"
-            )
-        return path
+        """The file of an object. Raises LedgerlineError where a part of the key is a symlink: it may lead anywhere."""
+        home = os.path.join(self.root, bucket)
+        path = home
+        for part in key.split("/"):
+            path = os.path.join(path, part)
+            if os.path.islink(path):
+                raise LedgerlineError(f"s3://{bucket}/{key} leads through a symlink out of its bucket: remove {path}")
+        return Path(path)
 
 
 class S3ObjectStore(ConfigurableResource):
