@@ -197,9 +197,6 @@ def decode_line(value: bytes) -> str:
         return value.decode("latin-1").strip()
 
 
-_SEC_LINE = re.compile(r"^([ \t]*)([A-Z][A-Z0-9 /&()-]*):[ \t]*(.*)$")
-
-
 def _named_header(head: str) -> Header:
     """`NAME:<tabs>value` lines; a name at the margin without a value opens a party's block."""
     facts: dict[str, str] = {}
@@ -212,10 +209,11 @@ def _named_header(head: str) -> Header:
             tag, _, value = stamp[1:].partition(">")
             facts.setdefault(tag, value)
             continue
-        match = _SEC_LINE.match(line)
-        if match is None:
+        before, colon, value = line.partition(":")
+        if not colon:
             continue
-        margin, key, value = match.group(1), match.group(2).strip(), match.group(3).strip()
+        key, value = before.strip(), value.strip()
+        margin = line[0] in " \t"
         if not margin and not value:
             role, name = key, ""
         elif key == "ITEM INFORMATION":

@@ -32,6 +32,8 @@ _LAYOUT = None if turbohtml is None else turbohtml.PlainText(bullet="")
 MAX_PIECE_CHARACTERS = 4 * 1024 * 1024
 # Open formatting elements are repeated in every later block: depth x tags bounds the nodes (130 bytes each).
 MAX_REPEATED_NODES = 2_000_000
+# turbohtml and libxml2 nest no deeper; what lies deeper is flat.
+MAX_DEPTH = 512
 
 _ROW, _CELL, _END = "\x01", "\x02", "\x03"
 
@@ -43,7 +45,9 @@ def _any_case(names: str) -> str:
 
 _FORMATTING_NAMES = "a b big code em font i nobr s small strike strong tt u"
 _FORMATTING_PATTERN = f"(?:[abisuABISU]|{_any_case('big code em font nobr small strike strong tt')})(?=[\\s/>])"
-_MARKED = re.compile(f"(</?{_any_case('table')}|<[tT][rRdDhH]|</?{_FORMATTING_PATTERN})")
+# The look at the first letters spares the long alternation for most other tags.
+_FORMATTING = re.compile(f"</?(?=[a-cefinsuA-CEFINSU]|[tT][tT]){_FORMATTING_PATTERN}")
+_TABLES = re.compile(f"(</?{_any_case('table')}|<[tT][rRdDhH])")
 
 
 def _marks() -> dict[str, str]:
@@ -71,7 +75,8 @@ _DEPTHS |= {f"</{spelled}": (name, -1) for name in _FORMATTING_NAMES.split() for
 # An element that HTML does not know is inline and is never reconstructed.
 _UNFORMATTED = {tag: "<x" if step > 0 else "</x" for tag, (_, step) in _DEPTHS.items()}
 _IX_HEADER = re.compile(r"<(/?)ix:header\b", re.I)
-_SOFT = str.maketrans(dict.fromkeys("\xad\u200b\u200c\u200d\u2060\ufeff"))
+_INVISIBLE = "\xad\u200b\u200c\u200d\u2060\ufeff"
+_EMPTY_CELLS = re.compile(f" ?{_CELL}[ {_CELL}]*")
 _WIDE_BLANKS = "\xa0\u2002\u2003\u2007\u2009\u202f\u3000"
 _CONTROLS = dict.fromkeys([*range(9), 11, *range(14, 32), 127])
 _CONTROL_CHARACTERS = "".join(map(chr, _CONTROLS))
@@ -144,7 +149,9 @@ def _plain_blanks(text: str) -> str:
         return text
     for blank in _WIDE_BLANKS:
         text = text.replace(blank, " ")
-    return text.translate(_SOFT) if any(soft in text for soft in "\xad\u200b\u200c\u200d\u2060\ufeff") else text
+    for invisible in _INVISIBLE:
+        text = text.replace(invisible, "")
+    return text
 
 
 def _without_controls(source: str) -> str:
@@ -174,25 +181,28 @@ def _without_ix_header(source: str) -> str:
 
 def _prepared(piece: str) -> str:
     """Tables become blocks with a mark before each row and cell; formatting goes where too much of it stays open."""
-    parts = _MARKED.split(piece)
-    tags = parts[1::2]
-    if _most_open(tags) * piece.count("<") > MAX_REPEATED_NODES:
-        tags = [_UNFORMATTED.get(tag, tag) for tag in tags]
-    parts[1::2] = [_MARKS.get(tag, tag) for tag in tags]
+    tags = piece.count("<")
+    if tags * MAX_DEPTH > MAX_REPEATED_NODES and _most_open(piece) * tags > MAX_REPEATED_NODES:
+        piece = _FORMATTING.sub(lambda match: _UNFORMATTED[match.group()], piece)
+    parts = _TABLES.split(piece)
+    parts[1::2] = map(_MARKS.__getitem__, parts[1::2])
     return "".join(parts)
 
 
-def _most_open(tags: list[str]) -> int:
+def _most_open(piece: str) -> int:
     """The most formatting elements that are open at one place, each name counted for itself."""
     depth = dict.fromkeys(_FORMATTING_NAMES.split(), 0)
     total = most = 0
-    for tag in tags:
-        if tag in _DEPTHS:
-            name, step = _DEPTHS[tag]
-            if step > 0 or depth[name] > 0:
-                depth[name] += step
-                total += step
-                most = max(most, total)
+    for tag in _FORMATTING.findall(piece):
+        name, step = _DEPTHS[tag]
+        if step > 0:
+            depth[name] += 1
+            total += 1
+            if total > most:
+                most = total
+        elif depth[name]:
+            depth[name] -= 1
+            total -= 1
     return most
 
 
@@ -272,7 +282,7 @@ def _tidy(text: str) -> str:
     lines = _lines(parts[0])
     for part in parts[1:]:
         row, ended, rest = part.partition(_END)
-        lines.append("\t".join([" ".join(cell.split()) for cell in row.split(_CELL) if cell and not cell.isspace()]))
+        lines.append(_EMPTY_CELLS.sub("\t", " ".join(row.split())).strip("\t"))
         if ended:
             lines += _lines(rest)
     return "\n".join(filter(None, lines))
