@@ -168,7 +168,8 @@ def _american_names(history: list[Row]) -> list[Row]:
         if core(row["name"]):
             groups[row["cik"]][core(row["name"])].append(row)
     made = []
-    for cik, spelled in groups.items():
+    for cik, given in groups.items():
+        spelled = _without_turned_names(given)
         spans = [
             (min(row["first_seen"] for row in rows), max(row["last_seen"] for row in rows), _best_spelling(rows))
             for rows in spelled.values()
@@ -180,6 +181,13 @@ def _american_names(history: list[Row]) -> list[Row]:
             # A company keeps its newest name also when it is no longer listed.
             made.append(_name(_cik(cik), name, "name", "en", start, None if last == newest else seen.ends(last), "sec"))
     return made
+
+
+def _without_turned_names(spelled: dict[str, list[Row]]) -> dict[str, list[Row]]:
+    """Drops the names that one list of 2015 turned round as it does with people: "Third Bancorp Fifth"."""
+    certain = {key for key, rows in spelled.items() if any(row["sources"] != "rankandfiled" for row in rows)}
+    straight = {tuple(sorted(key.split())) for key in certain}
+    return {key: rows for key, rows in spelled.items() if key in certain or tuple(sorted(key.split())) not in straight}
 
 
 def _best_spelling(rows: list[Row]) -> str:

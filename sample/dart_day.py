@@ -15,9 +15,9 @@ DAY = "2026-03-03"  # the day before is a holiday in Korea
 REPORTS = {  # name -> (how many, kind of document, topics)
     "사업보고서 (2025.12)": (7, "dart", ("results", "competition", "facility", "history", "people")),
     "분기보고서 (2025.12)": (5, "dart", ("results", "supply", "history")),
-    "단일판매ㆍ공급계약체결": (11, "krx", ("supply",)),
+    "단일판매ㆍ공급계약체결": (11, "krx", ("supply", "results", "facility")),
     "주요사항보고서(유형자산양수결정)": (4, "dart", ("facility", "supply")),
-    "현금ㆍ현물배당결정": (4, "krx", ("people",)),
+    "현금ㆍ현물배당결정": (4, "krx", ("people", "results")),
     "기업설명회(IR)개최(안내공시)": (4, "krx", ("people", "results")),
     "타법인주식및출자증권취득결정": (4, "krx", ("facility", "history")),
     "임원ㆍ주요주주특정증권등소유상황보고서": (4, "dart", ("people",)),

@@ -353,9 +353,9 @@ def _holdings(draw: Draw, writer: Writer) -> str:
         for company in draw.several(writer.others, draw.number(8, 18))
     )
     return (
-        f'<XML>\n<?xml version="1.0" encoding="UTF-8"?>\n<!-- {DISCLAIMER} -->\n'
+        '<XML>\n<?xml version="1.0" encoding="UTF-8"?>\n'
         '<informationTable xmlns="http://www.sec.gov/edgar/document/thirteenf/informationtable">\n'
-        f"{rows}</informationTable>\n</XML>"
+        f"    <note>{DISCLAIMER}</note>\n{rows}</informationTable>\n</XML>"
     )
 
 
@@ -363,17 +363,21 @@ def _holdings(draw: Draw, writer: Writer) -> str:
 
 
 def _copies(filings: Sequence[Filing], companies: Sequence[Company], first_number: int) -> list[Filing]:
-    """Filings again under another accession with small edits: as an amendment, or as a second filing of "
-    "the same text."""
+    """Filings again under another accession with small edits: as an amendment, or by another party."""
     draw = Draw("edgar copies")
     long = [one for one in filings if one.form in ("8-K", "10-K", "6-K", "424B5", "S-1") and one.container != "ims"]
     copies: list[Filing] = []
     for original in draw.several(long, COPIES):
         for _ in range(draw.number(1, 3)):
-            number = first_number + len(copies)
+            number, figures = first_number + len(copies), 3
             main = original.parts[0]
-            form = f"{original.form}/A" if original.form in ("8-K", "10-K") and draw.chance(0.7) else original.form
-            part = replace(main, type=form, body=_edited_document(main.body, draw))
+            form, parties = original.form, original.parties
+            if draw.chance(0.3):  # the other side of an agreement files the same text, with the same figures
+                figures = 0
+                parties = (_company_party("FILER", draw.pick(companies)),)
+            elif form in ("8-K", "10-K") and draw.chance(0.8):
+                form = f"{form}/A"
+            part = replace(main, type=form, body=_edited_document(main.body, draw, figures))
             day = original.filed if draw.chance(0.5) else DAYS[1]
             copies.append(
                 replace(
@@ -382,6 +386,7 @@ def _copies(filings: Sequence[Filing], companies: Sequence[Company], first_numbe
                     form=form,
                     filed=day,
                     accepted=_later(draw, original, day),
+                    parties=parties,
                     parts=(part,),
                     container="plain",
                 )
@@ -395,10 +400,10 @@ def _later(draw: Draw, original: Filing, day: str) -> datetime:
     return _accepted(draw, day)
 
 
-def _edited_document(body: str, draw: Draw) -> str:
+def _edited_document(body: str, draw: Draw, figures: int) -> str:
     """The same document with edits in most of its longer paragraphs; the disclaimer stays."""
     rows = body.split("\n")
     for at, row in enumerate(rows):
         if row.startswith("<P>") and len(row) > 200 and draw.chance(0.7):
-            rows[at] = f"<P>{edited(row[3:].removesuffix('</P>'), draw)}</P>"
+            rows[at] = f"<P>{edited(row[3:].removesuffix('</P>'), draw, figures)}</P>"
     return "\n".join(rows)

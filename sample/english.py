@@ -26,8 +26,10 @@ _GOODS = (
 _ROLES = "vice president of operations|general counsel|controller|treasurer|chief people officer|head of supply".split(
     "|"
 )
-_FIRST = "Avery Blake Casey Dana Ellis Finley Gray Harper Indra Jules Kerry Logan Marlo Noel Oakley Perry".split()
-_LAST = "Alderby Brindle Carrow Dunmere Eastlake Farrow Glenhart Hollis Ivermoor Kestrel Lindqvale Marchbank".split()
+_FIRST = (
+    "Avery Blake Casey Danilo Elric Finley Gregor Hester Indra Jules Kerry Lowell Marlo Noel Ottoline Perrin".split()
+)
+_LAST = "Alderby Brindle Carrow Dunmere Eastlake Farrow Glenhart Hollis Ivermoor Kettleby Lindqvale Marchbank".split()
 
 # Lower-case words that are also names of companies: here they are only words.
 COMMON_WORDS = (
@@ -231,11 +233,11 @@ class Writer:
         }
 
 
-def edited(text: str, draw: Draw) -> str:
-    """A copy with small edits, as an amendment has them: a figure, a word, a dropped sentence."""
+def edited(text: str, draw: Draw, figures: int) -> str:
+    """A copy with small edits: some other figures, a word, a dropped sentence."""
     words = text.split(" ")
-    figures = [at for at, word in enumerate(words) if word.strip("$,.").replace(".", "").isdigit()]
-    for at in draw.several(figures, 3):
+    places = [at for at, word in enumerate(words) if word.strip("$,.").replace(".", "").isdigit()]
+    for at in draw.several(places, figures):
         words[at] = words[at].replace(words[at].strip("$,."), str(draw.number(12, 980)))
     text = " ".join(words)
     for old, new in (("is planned", "is scheduled"), ("reflects", "results from"), ("renewed", "prolonged")):

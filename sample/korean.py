@@ -67,8 +67,7 @@ _PARTICLE = re.compile(r"(\S)_(와|는|가|의|로|도)")
 
 
 def with_particles(text: str) -> str:
-    """Puts the particle that the sound before it asks for: "삼성전자_와" -> "삼성전자와", "롯데쇼핑_와" "
-    "-> "롯데쇼핑과"."""
+    """Puts the particle that the sound before it asks for: 삼성전자_와 is 삼성전자와, 롯데쇼핑_와 is 롯데쇼핑과."""
 
     def fitting(found: re.Match[str]) -> str:
         last, particle = found.groups()
