@@ -31,6 +31,7 @@ FIELDS = ("name_id", "company_id", "name", "kind", "language", "valid_from", "va
 KEY = "loosest"  # the exact key: equal for every spelling of a name; a hit scores by how strictly the two are equal
 FORMAT = "3"  # part of the version: another way of indexing the same names is another version
 NAMES_PER_COMPANY = 3  # over-fetch, so that `limit` companies remain after the best name of each was kept
+CACHED_SURFACES = 100_000  # about 300 MB of hits; names repeat within days, so that starting anew costs little
 WRITER_BYTES = 128_000_000
 
 
@@ -157,7 +158,15 @@ class _OpenVersion:
 
         if not folder.is_dir():
             raise LedgerlineError(f"Candidate index version {folder.name!r} is gone from {folder.parent}; rebuild it.")
-        self._table = pq.read_table(folder / "entries.parquet")
+        damaged = f"Candidate index {folder} is damaged; delete the folder and rebuild it."
+        self._schema = _schema()
+        try:
+            self._table = pq.read_table(folder / "entries.parquet")
+            self._searcher = tantivy.Index(self._schema, path=str(folder / "tantivy")).searcher()
+        except (OSError, ValueError) as error:  # pyarrow's and tantivy's errors are ValueErrors
+            raise LedgerlineError(damaged) from error
+        if self._searcher.num_segments != 1 or self._searcher.num_docs != self._table.num_rows:
+            raise LedgerlineError(damaged)
         self._companies = self._table["company_id"].to_pylist()
         self._names = self._table["name"].to_pylist()
         self._name_ids = self._table["name_id"].to_pylist()
@@ -166,10 +175,6 @@ class _OpenVersion:
         for number, key in enumerate(self._table[KEY].to_pylist()):
             if key:
                 self._by_key.setdefault(key, []).append(number)
-        self._schema = _schema()
-        self._searcher = tantivy.Index(self._schema, path=str(folder / "tantivy")).searcher()
-        if self._searcher.num_segments != 1 or self._searcher.num_docs != self._table.num_rows:
-            raise LedgerlineError(f"Candidate index {folder} is damaged; delete the folder and rebuild it.")
         self._hits: dict[tuple[str, int], list[Hit]] = {}
 
     def entries(self, name_ids: Sequence[str]) -> dict[str, NameEntry]:
@@ -184,6 +189,8 @@ class _OpenVersion:
             cached = self._exact(surface, limit)
             cached += self._bm25("bm25", "words", spelling.core(surface).split(), limit)
             cached += self._bm25("ngram", "grams", spelling.char_ngrams(surface), limit)
+            if len(self._hits) >= CACHED_SURFACES:
+                self._hits.clear()
             self._hits[surface, limit] = cached
         return cached
 

@@ -160,7 +160,7 @@ def _candidate(
     surface: str,
     day: str,
 ) -> Candidate:
-    if not evidence.names:
+    if not evidence.names or (path and "exact" not in evidence.scores):
         return _named_by_path(company_id, evidence, path, day)
     names = [entries[name_id] for name_id in evidence.names]
     if len(names) == 1:
@@ -195,7 +195,7 @@ def is_literal(surface: str, name: str) -> bool:
 
 
 def _named_by_path(company_id: str, evidence: _Evidence, path: tuple[Edge, ...], day: str) -> Candidate:
-    """A company that only the graph knows under this surface: a ticker, a person, or the name of a predecessor."""
+    """A company that only the graph knows literally by this surface: its ticker, or the name of its predecessor."""
     first = path[0]
     kind = "ticker" if first.label == "listed_as" else "name"
     literal = first.to_id.rpartition(":")[2]

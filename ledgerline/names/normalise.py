@@ -118,10 +118,12 @@ def char_ngrams(text: str) -> list[str]:
     """Distinct character n-grams of the core, in order: 3-grams of the padded words for Latin, 2-grams for Hangul
     (a syllable carries about two letters). Short words give themselves."""
     joined = core(text)
+    if not joined:
+        return []
     if has_hangul(joined):
         size, padded = 2, joined.replace(" ", "")
     else:
         size, padded = 3, f"_{joined.replace(' ', '_')}_"
     if len(padded) <= size:
-        return [padded] if padded else []
+        return [padded]
     return list(dict.fromkeys(padded[at : at + size] for at in range(len(padded) - size + 1)))
