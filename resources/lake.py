@@ -329,7 +329,7 @@ def _scan(found: DeltaTable, *, columns: Sequence[str] | None, where: Where | No
         for name, value in (where or {}).items()
         if name in partitioned and value
     ]
-    dataset = found.to_pyarrow_dataset(partitions=partitions or None)
+    dataset = found.to_pyarrow_dataset(file_pruning_predicate=partitions or None)
     return dataset.to_table(
         columns=None if columns is None else list(columns), filter=_expression(where) if where else None
     )

@@ -17,6 +17,7 @@ from resources.filing_ledger import SqlFilingLedger
 from resources.regulators import DartArchive, DartHttp, EdgarArchive, EdgarHttp, RegulatorSet
 from tests.servers.regulator_server import KEY, RegulatorServer
 from tests.servers.small_archive import DART_LIST, DAY, EDGAR, NEXT_DAY, write_small_archive
+from tests.shared_data import shared_data
 
 USER_AGENT = "Ledgerline Tests tests@example.com"
 EVENING = datetime(2025, 3, 15, 1, 0, tzinfo=timezone.utc)  # 21:00 Eastern of the day; 10:00 of the next day in Korea
@@ -201,6 +202,20 @@ def test_bare_dart_documents_are_given_out_as_the_zip_of_theirs(archive: Path) -
         assert (ref.form, ref.parties) == ("반기보고서", (Party("00126380", "삼성전자(주)", "Filer"),))
         assert dart.fetch(ref).body.startswith(b"PK\x03\x04")
         assert dart.fetch(ref).body == DartArchive(archive).fetch(ref).body
+
+
+def test_every_file_of_the_real_archive_is_a_filing_once_and_can_be_fetched() -> None:
+    folder = shared_data("filings")
+    files = [path for name in ("full", "nc", "malformed") for path in (folder / "edgar" / name).iterdir()]
+    edgar, dart = EdgarArchive(folder), DartArchive(folder)
+    refs = [ref for day in edgar.days() for ref in edgar.discover(day)]
+    assert len(refs) == len({ref.filing_id for ref in refs}) == len(files) == 428
+    assert sum(len(edgar.fetch(ref).body) for ref in refs) == sum(path.stat().st_size for path in files)
+    assert [ref.filing_id for day in dart.days() for ref in dart.discover(day)] == [
+        "20220816001711",
+        "20230309000761",
+        "20230315001104",
+    ]
 
 
 @pytest.mark.parametrize("make", [EdgarArchive, DartArchive])
