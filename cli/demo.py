@@ -7,31 +7,83 @@ whose result is there already says so and does nothing. What the steps do is in 
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import getpass
+import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli.home import open_instance
+from cli.ask import answer
+from cli.home import open_instance, prepare
 from cli.progress import Progress
-from ledgerline.errors import LedgerlineError
-from resources.environment import Settings, read_settings
+from ledgerline.errors import ConfigurationError, LedgerlineError
+from resources.environment import ROOT, Settings, read_settings
 
 if TYPE_CHECKING:
     import dagster as dg
 
+    from ledgerline.projects.config import ModelProject
+    from ledgerline.release.releases import Candidate
+
 PROJECT = "ticker_ranker"
 # Only what a person must see: the runs themselves are in the instance, with all their lines.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+STARTED_BY = {"ledgerline/started_by": "make demo"}
 LISTING_ASSETS = ("listings", "knowledge_graph", "candidate_index", "labelled_candidates")
-DAY_ASSETS = ("documents", "clusters", "mentions", "candidate_sets")
+QUESTION = ("Facebook", "Facebook shares rose after the company reported its second quarter.", date(2017, 7, 25))
+
+
+def demo(archive: Path | None, *, approve: bool) -> int:
+    """Run all steps; 0 only if the live endpoint answered with the approved model. Raises LedgerlineError otherwise."""
+    settings = read_settings()
+    if archive is not None:
+        settings = dataclasses.replace(settings, archive=archive.expanduser().resolve())
+    progress = Progress()
+    prepare(settings)
+    with only_one(settings.home / "demo.lock"):
+        with progress.step("platform") as step:
+            run = Demo(settings, progress)
+            step.said = run.start()
+        run.refresh_listings()
+        keys = run.onboard()
+        run.read(keys)
+        run.train()
+        if not run.approve(approve):
+            return 2
+        run.go_live()
+        run.map(keys)
+        run.summary(keys)
+        return run.live_line(archive)
+
+
+@contextmanager
+def only_one(path: Path) -> Iterator[None]:
+    """Hold the lock of this home; it ends with the process, however that dies."""
+    with open(path, "a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.seek(0)
+            raise ConfigurationError(
+                f"another `make demo` (process {lock.read().strip()}) is at work in {path.parent}; wait for it, or set "
+                "LEDGERLINE_HOME to another folder."
+            ) from error
+        lock.seek(0)
+        lock.truncate()
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
 
 
 class Demo:
     """The steps, with what they share: settings, Dagster's instance, definitions and the resources outside runs."""
 
     def __init__(self, settings: Settings, progress: Progress) -> None:
+        from ledgerline.projects.config import load_project
         from platform_assets.definitions import build_defs
         from resources import build_resources
 
@@ -40,12 +92,15 @@ class Demo:
         self.resources = build_resources(settings=settings)
         self.instance = open_instance(settings)
         self.defs = build_defs(resource_overrides=self.resources)
+        self.project: ModelProject = load_project(ROOT / "model_projects" / PROJECT)
+
+    # Running ---------------------------------------------------------------------------------------------------------
 
     def run(self, job: str, *, assets: Sequence[str] = (), keys: Sequence[str] = ()) -> dg.ExecuteInProcessResult:
         """Run a job here. Raises LedgerlineError with the message of the step that failed."""
         import dagster as dg
 
-        tags = {"ledgerline/started_by": "make demo"}
+        tags = dict(STARTED_BY)
         if keys:
             tags |= {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
         result = self.defs.resolve_job_def(job).execute_in_process(
@@ -57,18 +112,267 @@ class Demo:
         )
         for event in result.all_events:
             if event.is_step_failure:
-                raise LedgerlineError(failure_text(event) + f" (run {result.run_id}, see it with `make dev`)")
+                raise LedgerlineError(f"{failure_text(event)} (run {result.run_id}; its log is in `make dev`)")
         if not result.success:
-            raise LedgerlineError(f"run {result.run_id} of {job} failed; see it with `make dev`")
+            raise LedgerlineError(f"run {result.run_id} of {job} failed; its log is in `make dev`")
         return result
 
-    def run_days(self, job: str, keys: Sequence[str], assets: Sequence[str] = ()) -> None:
-        """Run a job for partitions, as few runs as their order in the instance allows."""
-        for first, last in stretches(self.known_days(), keys):
-            self.run(job, assets=assets, keys=[first, last])
+    def run_days(self, job: str, asset: str, keys: Sequence[str]) -> None:
+        """Materialize an asset for partitions in as few runs as their order in the instance allows."""
+        known = list(self.instance.get_dynamic_partitions("source_day"))
+        for first, last in stretches(known, keys):
+            self.run(job, assets=[asset], keys=[first, last])
 
-    def known_days(self) -> list[str]:
-        return list(self.instance.get_dynamic_partitions("source_day"))
+    def latest(self, asset: str, key: str) -> Any:
+        import dagster as dg
+
+        from platform_assets.provenance import DayProvenance
+
+        return DayProvenance.latest(self.instance, dg.AssetKey(asset), key)
+
+    def stale(self, asset: str, upstream: str, keys: Sequence[str], also: str = "") -> list[str]:
+        """The partitions of an asset that were not made from what is upstream now."""
+        from platform_assets.provenance import input_digest
+
+        found = []
+        for key in keys:
+            above, own = self.latest(upstream, key), self.latest(asset, key)
+            if above is not None and (own is None or own.input_digest != input_digest(above.digest, also)):
+                found.append(key)
+        return found
+
+    # Steps -----------------------------------------------------------------------------------------------------------
+
+    def start(self) -> str:
+        """Settle what a killed demo left behind, and begin what is slow in the background."""
+        import dagster as dg
+
+        unfinished = dg.RunsFilter(tags=STARTED_BY, statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
+        left = self.instance.get_runs(filters=unfinished)
+        for run in left:
+            self.instance.report_run_failed(run, "The `make demo` that started it was killed.")
+            self.instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+            self.resources["experiments"].mark_failed(run.run_id)
+        self.resources["experiments"].warm_up()
+        self.resources["sagemaker"].warm_up()
+        return f"state in {self.settings.home}" + (f", {len(left)} killed run(s) settled" if left else "")
+
+    def refresh_listings(self) -> None:
+        """Companies and names, and the graph, index and examples that are built from them."""
+        import dagster as dg
+
+        from ledgerline.digests import combined_digest, table_digest
+        from ledgerline.names.tables import TABLES
+        from platform_assets.listings import ListingsProvenance
+
+        built = ListingsProvenance.latest(self.instance, dg.AssetKey("listings"))
+        facts = self.resources["listings_source"].load(lambda line: None)
+        wanted = combined_digest({name: table_digest(getattr(facts, name)) for name in TABLES})
+        for asset in LISTING_ASSETS:
+            with self.progress.step(asset) as step:
+                current = built is not None and built.digest == wanted
+                if current and self.instance.get_latest_materialization_event(dg.AssetKey(asset)):
+                    step.skip("unchanged")
+                    continue
+                result = self.run("refresh_listings", assets=[asset])
+                step.said = said_of(result, asset)
+
+    def onboard(self) -> list[str]:
+        """Filings of every day that the regulators' archive holds; returns the partitions."""
+        from platform_assets.partitions import partition_key
+
+        with self.progress.step("filings") as step:
+            regulators = self.resources["regulators"]
+            held = {
+                partition_key(source, day): len(regulators.of(source).discover(day))
+                for source in regulators.sources()
+                for day in regulators.of(source).days()
+            }
+            keys = sorted(held)
+            self.instance.add_dynamic_partitions("source_day", keys)
+            news = [key for key in keys if (known := self.latest("filings", key)) is None or known.rows != held[key]]
+            if not news:
+                step.skip(f"nothing new: {sum(held.values())} filings on {len(keys)} days are there")
+                return keys
+            self.run_days("onboard", "filings", news)
+            states = Counter(row["reason"] or row["state"] for row in self.rows("filings", ["state", "reason"], keys))
+            step.said = f"{sum(held.values())} on {len(keys)} days: " + listed(states)
+        return keys
+
+    def read(self, keys: Sequence[str]) -> None:
+        """Documents, clusters, mentions and candidates of the days that are behind their filings."""
+        index, graph = self.resources["candidate_index_store"], self.resources["knowledge_graph_store"]
+        versions = f"{index.current()}+{graph.current()}"
+        for asset, upstream, also in (
+            ("documents", "filings", ""),
+            ("clusters", "documents", ""),
+            ("mentions", "documents", ""),
+            ("candidate_sets", "mentions", versions),
+        ):
+            with self.progress.step(asset) as step:
+                behind = self.stale(asset, upstream, keys, also)
+                if not behind:
+                    step.skip("nothing new")
+                    continue
+                self.run_days("map_filings", asset, behind)
+                step.said = f"{sum(self.latest(asset, key).rows for key in behind):,} rows for {len(behind)} days"
+
+    def train(self) -> None:
+        """Train, evaluate, register and QA a candidate, unless there is one of just this data and code."""
+        import dagster as dg
+
+        from platform_assets.components.model_project import ModelProvenance, QaReportProvenance, TrainingSetProvenance
+
+        def key(step: str) -> dg.AssetKey:
+            return dg.AssetKey([PROJECT, step])
+
+        data = TrainingSetProvenance.latest(self.instance, key("training_set"))
+        model = ModelProvenance.latest(self.instance, key("model"))
+        report = QaReportProvenance.latest(self.instance, key("qa_report"))
+        done = (
+            data is not None
+            and model is not None
+            and report is not None
+            and data.version == self.resources["lake"].version("labelled_candidates")
+            and model.dataset_digest == data.digest
+            and model.code_digest == self.project.code_digest
+            and report.model_digest == model.model_digest
+        )
+        for asset in ("training_set", "model", "evaluation", "model_version", "qa_endpoint", "qa_report"):
+            with self.progress.step(f"{PROJECT}/{asset}") as step:
+                if done:
+                    step.skip("unchanged")
+                    continue
+                step.said = said_of(self.run(f"train_{PROJECT}", assets=[f"{PROJECT}/{asset}"]), f"{PROJECT}/{asset}")
+
+    def approve(self, wanted: bool) -> bool:
+        """Approve the candidate as the person who runs the demo, or name who must approve what."""
+        from jobs.releases import DecisionConfig, decide_on
+        from ledgerline.release.approvals import standing_approval
+        from ledgerline.release.releases import approvals, decide_command
+
+        candidate = self.candidate()
+        digests = {
+            "model_digest": candidate.model_digest,
+            "report_digest": candidate.report_digest,
+            "policy_digest": candidate.policy_digest,
+        }
+        standing = standing_approval(approvals(self.records()), **digests)
+        with self.progress.step("approval") as step:
+            if standing is not None:
+                step.skip(f"{candidate.model_digest[:12]} is approved by {standing.approver}: {standing.reason}")
+                return True
+            if not wanted:
+                step.skip(f"{candidate.model_digest[:12]} waits: a person must approve it")
+                self.progress.say(decide_command("approve", PROJECT, candidate.model_digest))
+                return False
+            config = DecisionConfig(
+                project=PROJECT,
+                model_digest=candidate.model_digest,
+                approver=getpass.getuser(),
+                reason="make demo stands in for the reviewer; the gate passed",
+            )
+            ports = {name: self.resources[name] for name in ("object_store", "sagemaker", "release_ledger")}
+            approval = decide_on("approve", [self.project], config, **ports)
+            step.said = f"{candidate.model_digest[:12]} approved by {approval.approver} ({approval.reason})"
+        return True
+
+    def go_live(self) -> None:
+        """Put the approved candidate live; the deploy code judges it again."""
+        asset = f"{PROJECT}/live_endpoint"
+        with self.progress.step(asset) as step:
+            state = self.resources["sagemaker"].describe_endpoint(self.project.endpoint)
+            if state is not None and state.status == "InService" and state.model_digest == self.candidate().model_digest:
+                step.skip(f"{self.project.endpoint} serves {state.model_digest[:12]} already")
+                return
+            step.said = said_of(self.run(f"deploy_{PROJECT}", assets=[asset]), asset)
+
+    def map(self, keys: Sequence[str]) -> None:
+        """Ask the live endpoint about every mention of the days that were not mapped by this model."""
+        with self.progress.step("ticker_mappings") as step:
+            behind = self.stale("ticker_mappings", "candidate_sets", keys, self.candidate().model_digest)
+            if not behind:
+                step.skip("nothing new")
+                return
+            self.run_days("map_filings", "ticker_mappings", behind)
+            step.said = f"{sum(self.latest('ticker_mappings', key).rows for key in behind):,} mentions of {len(behind)} days"
+        with self.progress.step("mapping_quality") as step:
+            step.said = said_of(self.run("refresh_monitoring"), "mapping_quality")
+
+    # Showing ---------------------------------------------------------------------------------------------------------
+
+    def summary(self, keys: Sequence[str]) -> None:
+        """Filings per form, what mentions were mapped to, and what the gate saw."""
+        from ledgerline.release.gate import judge
+        from ledgerline.release.deploy import recorded_reports
+
+        filings = self.rows("filings", ["form", "state", "reason"], keys)
+        forms = Counter(row["form"] for row in filings)
+        refused = Counter(row["form"] for row in filings if row["state"] == "refused")
+        self.progress.table(
+            "Filings per form",
+            ["form", "filings", "refused"],
+            [[form, count, refused[form] or ""] for form, count in forms.most_common(20)]
+            + ([["others", sum(forms.values()) - sum(n for _, n in forms.most_common(20)), ""]] if len(forms) > 20 else []),
+        )
+        mappings = self.rows("ticker_mappings", ["ticker", "none_reason"], keys)
+        linked = sum(row["ticker"] is not None for row in mappings)
+        reasons = Counter(row["none_reason"] for row in mappings if row["ticker"] is None)
+        candidate = self.candidate()
+        report, live = recorded_reports(self.project, candidate, self.records(), self.resources["object_store"])
+        verdict = judge(report, self.project.policy, live)
+        self.progress.table(
+            "Result",
+            ["what", "value"],
+            [
+                ["filings", f"{len(filings):,} ({sum(refused.values())} refused, kept with their reason)"],
+                ["mentions mapped to a ticker", f"{linked:,} of {len(mappings):,}"],
+                ["none", listed(reasons) or "0"],
+                *([name, f"{value:.4f}"] for name, value in sorted(report.metrics.items()) if value is not None),
+                ["verdict of the gate", "passed" if verdict.passed else "; ".join(rule.reason for rule in verdict.reasons if not rule.passed)],
+                ["model digest", candidate.model_digest],
+            ],
+        )
+
+    def live_line(self, archive: Path | None) -> int:
+        """Ask the live endpoint a question and compare its model with the approved one."""
+        surface, text, day = QUESTION
+        asked = answer(self.resources, surface, text, day)
+        self.progress.say("Look further: `make dev` (the UI), or")
+        self.progress.say('  make ask MENTION="Facebook" TEXT="Facebook shares rose" AS_OF=2024-07-25')
+        exports = f'export LEDGERLINE_HOME="{self.settings.home}" DAGSTER_HOME="{self.settings.dagster_home}"'
+        if archive is not None:
+            exports += f' LEDGERLINE_ARCHIVE="{self.settings.archive}"'
+        self.progress.say("From a bare shell, e.g. for `dagster asset materialize`, first:")
+        self.progress.say(f'  {exports} PATH="{ROOT / ".venv" / "bin"}:$PATH"')
+        wanted = self.candidate().model_digest
+        if asked.model_digest != wanted:
+            raise LedgerlineError(
+                f"the endpoint {self.project.endpoint} answered with model {asked.model_digest[:12]}, approved is "
+                f"{wanted[:12]}; look at {PROJECT}/live_endpoint in `make dev`."
+            )
+        self.progress.say(
+            f"LIVE {self.project.endpoint} {asked.model_digest[:12]} {surface} as of {day} -> {asked.mapped.ticker or 'none'} "
+            f"score {asked.mapped.score:.3f} in {asked.milliseconds:.0f} ms"
+        )
+        return 0
+
+    def rows(self, table: str, columns: list[str], keys: Sequence[str]) -> list[dict[str, Any]]:
+        """Rows of a lake table that belong to the demo's days."""
+        found = self.resources["lake"].read(table, columns=["source", "day", *columns]).to_pylist()
+        wanted = set(keys)
+        return [row for row in found if f"{row['source']}:{row['day']}" in wanted]
+
+    def records(self) -> list[Any]:
+        return [entry.record for entry in self.resources["release_ledger"].entries(PROJECT)]
+
+    def candidate(self) -> Candidate:
+        from ledgerline.release.releases import latest_candidate
+
+        candidate = latest_candidate(self.records())
+        if candidate is None:
+            raise LedgerlineError(f"no candidate of {PROJECT} is registered; look at {PROJECT}/model_version in `make dev`.")
+        return candidate
 
 
 def stretches(known: Sequence[str], wanted: Sequence[str]) -> list[tuple[str, str]]:
@@ -83,12 +387,41 @@ def stretches(known: Sequence[str], wanted: Sequence[str]) -> list[tuple[str, st
     return found
 
 
+def listed(counts: Mapping[Any, int]) -> str:
+    """ "397 published, 3 truncated": the most frequent first."""
+    return ", ".join(f"{count:,} {name}" for name, count in Counter(counts).most_common())
+
+
+
+def said_of(result: dg.ExecuteInProcessResult, asset: str) -> str:
+    """One line of what a materialization says of itself: its short numbers and words."""
+    for event in result.get_asset_materialization_events():
+        if event.asset_key is not None and "/".join(event.asset_key.path) == asset:
+            metadata = event.materialization.metadata
+            said = {name: getattr(value, "value", None) for name, value in metadata.items()}
+            return ", ".join(
+                f"{name.removeprefix('ledgerline/').replace('_', ' ')} {short(value)}"
+                for name, value in said.items()
+                if isinstance(value, int | float | str) and value != "" and len(short(value)) <= 40
+            )
+    return ""
+
+
+def short(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    text = str(value)
+    return text[:12] if len(text) == 64 else text
+
+
 def failure_text(event: Any) -> str:
     """The innermost message of a failed step: what its author wrote for a person."""
-    error = event.step_failure_data.error
     failure = event.step_failure_data.user_failure_data
     if failure and failure.description:
-        return failure.description
+        return str(failure.description)
+    error = event.step_failure_data.error
     while error.cause:
         error = error.cause
-    return error.message.strip()
+    return str(error.message).strip()

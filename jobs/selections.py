@@ -26,6 +26,12 @@ refresh_listings = dg.define_asset_job(
     description="Companies, names and tickers, and what is built from them: graph, index, examples for the ranker.",
 )
 
+refresh_monitoring = dg.define_asset_job(
+    "refresh_monitoring",
+    selection=dg.AssetSelection.groups("monitoring"),
+    description="How good and how healthy what is live is.",
+)
+
 
 def train_job(project: str) -> dg.UnresolvedAssetJobDefinition:
     """The assets of a model project up to the QA report. Going live is not in it: that waits for an approval."""
@@ -47,5 +53,5 @@ def deploy_job(project: str) -> dg.UnresolvedAssetJobDefinition:
 
 def selection_jobs(projects: list[str]) -> list[dg.UnresolvedAssetJobDefinition]:
     """All jobs of this module, with two for each model project."""
-    jobs = [onboard, map_filings, refresh_listings]
+    jobs = [onboard, map_filings, refresh_listings, refresh_monitoring]
     return jobs + [make(project) for project in projects for make in (train_job, deploy_job)]

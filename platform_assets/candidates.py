@@ -154,5 +154,5 @@ def candidate_sets(
             "graph version": versions[1],
         }
 
-    written = derive_days(context, lake, made_from="mentions", table="candidate_sets", make=make)
+    written = derive_days(context, lake, made_from="mentions", table="candidate_sets", make=make, also="+".join(versions))
     return dg.MaterializeResult(metadata={"candidates in run": sum(rows.num_rows for rows in written.values())})

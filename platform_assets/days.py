@@ -10,7 +10,7 @@ import dagster as dg
 from ledgerline.filings.records import Source
 from ledgerline.ports import Lake
 from platform_assets.partitions import parse_partition_key
-from platform_assets.provenance import DayProvenance
+from platform_assets.provenance import DayProvenance, input_digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,10 +35,12 @@ def derive_days(
     made_from: str,
     table: str,
     make: Callable[[pa.Table, str], tuple[pa.Table, Mapping[str, Any]]],
+    also: str = "",
 ) -> dict[str, pa.Table]:
     """For each partition: rows of `made_from`, through `make(rows, partition key)`, replace the day in `table`.
 
-    `make` returns the new rows and metadata for the partition. Returns the rows written, by partition key.
+    `make` returns the new rows and metadata for the partition; `also` names what else they depend on (a version, a
+    model), so that a plan knows when they are behind it. Returns the rows written, by partition key.
     """
     from ledgerline.digests import table_digest
 
@@ -53,7 +55,7 @@ def derive_days(
         provenance = DayProvenance(
             rows=made.num_rows,
             digest=table_digest(made),
-            input_digest=upstream.digest if upstream else "",
+            input_digest=input_digest(upstream.digest, also) if upstream else "",
             filings_digest=upstream.filings_digest if upstream else "",
         )
         context.add_asset_metadata({**provenance.metadata(), **metadata}, partition_key=key)

@@ -50,3 +50,8 @@ class DayProvenance(Provenance):
     digest: str
     input_digest: str
     filings_digest: str
+
+
+def input_digest(upstream: str, also: str = "") -> str:
+    """What a day was made from: the digest of the asset upstream, and what else the result depends on (a version, a model)."""
+    return f"{upstream}+{also}" if also else upstream

@@ -48,6 +48,12 @@ def ticker_mappings(
     from platform_assets.plots import histogram, table
 
     endpoint = endpoint_name(RANKER)
+    live = sagemaker.describe_endpoint(endpoint)
+    if live is None:
+        raise dg.Failure(
+            f"Endpoint {endpoint} is not live. Approve a candidate of {RANKER} and materialize {RANKER}/live_endpoint.",
+            allow_retries=False,
+        )
 
     def make(rows: "pa.Table", key: str) -> "tuple[pa.Table, Mapping[str, Any]]":
         source, day = parse_partition_key(key)
@@ -72,7 +78,7 @@ def ticker_mappings(
             "model digest": asked.digest() if made.num_rows else "",
         }
 
-    written = derive_days(context, lake, made_from="candidate_sets", table="ticker_mappings", make=make)
+    written = derive_days(context, lake, made_from="candidate_sets", table="ticker_mappings", make=make, also=str(live.model_digest))
     return dg.MaterializeResult(metadata={"mappings in run": sum(rows.num_rows for rows in written.values())})
 
 

@@ -61,7 +61,7 @@ def _embedded(settings: Settings) -> dict[str, Any]:
         "experiments": MlflowExperiments(
             tracking_uri=f"sqlite:///{settings.home / 'mlflow.db'}", artifact_uri=(settings.home / "mlflow").as_uri()
         ),
-        "notifier": LogNotifier(),
+        "notifier": LogNotifier(state_path=str(settings.home / "alerts.db")),
     }
 
 
