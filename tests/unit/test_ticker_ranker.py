@@ -12,6 +12,7 @@ import tarfile
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -257,19 +258,24 @@ def test_a_model_folder_whose_parts_disagree_is_refused(trained: Path, tmp_path:
         load("inference").model_fn(str(tmp_path / "model"))
 
 
-def test_the_threshold_costs_least_and_false_links_cost_more() -> None:
-    np = pytest.importorskip("numpy")
+def test_calibration_finds_the_slope_and_intercept_that_made_the_answers() -> None:
     train = load("train")
-    scores = np.array([0.9, 0.8, 0.6, 0.5, 0.1])
-    right = np.array([True, True, False, True, False])
-    has_truth = np.array([True, True, False, True, False])
-    assert 0.1 < train.choose_threshold(scores, right, has_truth, 0.5) < 0.5
-    assert 0.6 < train.choose_threshold(scores, right, has_truth, 3.0) < 0.8
+    rng = np.random.default_rng(3)
+    scores = rng.uniform(0.01, 0.99, 20_000)
+    chance = 1 / (1 + np.exp(-(0.7 * train.log_odds(scores) - 0.5)))
+    slope, intercept = train.platt(scores, rng.random(len(scores)) < chance)
+    assert slope == pytest.approx(0.7, abs=0.05)
+    assert intercept == pytest.approx(-0.5, abs=0.05)
 
 
-def test_isotonic_points_rise_and_claim_no_certainty() -> None:
-    np = pytest.importorskip("numpy")
+def test_the_dearer_a_false_link_the_higher_the_threshold() -> None:
     train = load("train")
-    points = train.isotonic(np.array([0.1, 0.2, 0.3, 0.9]), np.array([False, True, False, True]))
+    even, dear = (train.calibration(1.0, 0.0, cost) for cost in (1.0, 3.0))
+    assert even["threshold"] == pytest.approx(0.5)
+    assert dear["threshold"] == pytest.approx(0.75)
+
+
+def test_calibration_points_rise_and_claim_no_certainty() -> None:
+    points = load("train").calibration(0.8, -0.3, 2.0)["points"]
     assert points == sorted(points)
     assert all(0 < probability < 1 for _, probability in points)
