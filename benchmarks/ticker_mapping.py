@@ -10,7 +10,8 @@ other sets; they are only measured on. A set that is not there, or that nothing 
     false_links           share of negatives that were linked; false_links_by_kind the same by kind
     mentions_per_s        candidates, features, prediction and grounding in one process on one core, after one warm-up
     korean_english_acc1   English names of listed Korean firms -> company, where DART's own English names are hidden
-    korean_lookup_acc1    all Korean rows with the facts as they are: legal, former and English names as look-ups
+    korean_english_lookup_acc1, korean_names_lookup_acc1   the same, and former and legal Korean names, with the facts
+                          as they are: a look-up, which is what production does
     asof_accuracy         (ticker, day) -> the company that it meant, by the dated edges of the graph
     affiliates_false_links  share of unlisted Korean firms that were linked, where the facts do not know these firms;
                           affiliates_false_links_known with the facts as they are
@@ -49,6 +50,7 @@ from ledgerline.mapping.features import FEATURES, NameStats, name_stats
 from ledgerline.mapping.graph import edges_of
 from ledgerline.mapping.grounding import Mapped, ground, question
 from ledgerline.mapping.labelled import labelled_candidate_rows
+from ledgerline.mapping.mentions import MentionFinder
 from ledgerline.mapping.ranking import Answer, Question
 from ledgerline.mapping.records import Mention
 from ledgerline.names.facts import Facts, load_facts
@@ -228,14 +230,17 @@ def tickers_as_of(world: World, data: Path, split: str) -> dict[str, Any]:
     return {"asof_accuracy": share(right)}
 
 
-def korean(world: World, hidden: World | None, data: Path, split: str, codes: dict[str, set[str]]) -> dict[str, Any]:
+def korean(world: World, hidden: World, data: Path, split: str, codes: dict[str, set[str]]) -> dict[str, Any]:
     rows = read(data, split, "korean")
     if rows is None:
-        return {"korean_english_acc1": None, "korean_lookup_acc1": None}
-    result: dict[str, Any] = {"korean_lookup_acc1": share(right_companies(world, rows, codes))}
-    names = [row for row in rows if row["kind"] == "kr_english"]
-    result["korean_english_acc1"] = share(right_companies(hidden, names, codes)) if hidden else None
-    return result
+        return dict.fromkeys(("korean_english_acc1", "korean_english_lookup_acc1", "korean_names_lookup_acc1"))
+    english_names = [row for row in rows if row["kind"] == "kr_english"]
+    korean_names = [row for row in rows if row["kind"] != "kr_english"]
+    return {
+        "korean_english_acc1": share(right_companies(hidden, english_names, codes)),
+        "korean_english_lookup_acc1": share(right_companies(world, english_names, codes)),
+        "korean_names_lookup_acc1": share(right_companies(world, korean_names, codes)),
+    }
 
 
 def right_companies(world: World, rows: Sequence[dict[str, str]], codes: dict[str, set[str]]) -> list[bool]:
@@ -256,6 +261,22 @@ def language(text: str) -> str:
 def affiliates(world: World, rows: Sequence[dict[str, str]], today: date) -> float | None:
     asked = [mention_of(f"a{at}", row["text"], 0, len(row["text"]), today, "ko") for at, row in enumerate(rows)]
     return share([one.company_id is not None for one in map_all(world, asked)])
+
+
+def korean_headlines(world: World, facts: Facts, rows: Sequence[dict[str, str]], codes: dict[str, set[str]]) -> Any:
+    """Share of headlines in which the spans that the mention finder sees lead to the tagged company."""
+    finder = MentionFinder.from_facts(facts)
+    asked: list[Mention] = []
+    headline_of: list[int] = []
+    for number, row in enumerate(rows):
+        for span in finder.find(row["headline"], "ko"):
+            day = date.fromisoformat(row["date"])
+            asked.append(mention_of(f"h{len(asked)}", row["headline"], span.start, span.end, day, "ko"))
+            headline_of.append(number)
+    companies: dict[int, set[str | None]] = defaultdict(set)
+    for number, one in zip(headline_of, map_all(world, asked), strict=True):
+        companies[number].add(one.company_id)
+    return share([bool(companies[number] & codes.get(row["code"], set())) for number, row in enumerate(rows)])
 
 
 def without(facts: Facts, companies: set[str], english_names: bool) -> Facts:
@@ -315,7 +336,8 @@ def measure(args: argparse.Namespace, work: Path) -> dict[str, Any]:
     result |= korean(world, hidden, args.data, args.split, codes)
     result["affiliates_false_links"] = affiliates(hidden, negatives, today) if negatives is not None else None
     result["affiliates_false_links_known"] = affiliates(world, negatives, today) if negatives is not None else None
-    result["kr_headlines_kept"] = None
+    headlines = read(args.data, args.split, "headlines_kr")
+    result["kr_headlines_kept"] = korean_headlines(world, facts, headlines, codes) if headlines is not None else None
     return result
 
 
