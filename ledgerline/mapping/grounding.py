@@ -11,13 +11,16 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ledgerline.mapping.candidates import candidate_sets
 from ledgerline.mapping.features import NameStats, feature_matrix
 from ledgerline.mapping.ports import CandidateIndex, KnowledgeGraph
 from ledgerline.mapping.ranking import Answer, Question, rank
 from ledgerline.mapping.records import Candidate, Edge, Listing, Mention
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 NoneReason = Literal["no_candidate", "below_threshold", "not_grounded", "not_listed_as_of"]
 _TICKER_LIKE = re.compile(r"[A-Z0-9][A-Z0-9.\-]{0,9}")
@@ -106,3 +109,42 @@ def _share_class(mention: Mention, valid: Sequence[tuple[Listing, Edge]]) -> tup
     """The listing whose ticker the text itself gives (in the span or right behind it), else the primary one."""
     literal = set(_TICKER_LIKE.findall(f"{mention.surface} {mention.right[:24]}"))
     return next((pair for pair in valid if pair[0].ticker in literal), valid[0])
+
+
+def ungrounded(rows: pa.Table) -> list[dict[str, str | None]]:
+    """The rows of `ticker_mappings` that break the rule, each with mention_id, surface, ticker and why.
+
+    Needs the columns mention_id, surface, company_id, ticker, score, none_reason and path.
+    """
+    columns = ["mention_id", "surface", "company_id", "ticker", "score", "none_reason", "path"]
+    found: list[dict[str, str | None]] = []
+    for row in rows.select(columns).to_pylist():
+        why = _broken_promise(row)
+        if why:
+            found.append(
+                {"mention_id": row["mention_id"], "surface": row["surface"], "ticker": row["ticker"], "why": why}
+            )
+    return found
+
+
+def _broken_promise(row: dict[str, Any]) -> str | None:
+    if row["score"] is None or not 0 <= row["score"] <= 1:
+        return f"the score {row['score']} is no probability"
+    if row["ticker"] is None:
+        if row["company_id"] is not None:
+            return "a company without a ticker"
+        return None if row["none_reason"] else "none without a reason"
+    if row["none_reason"] is not None:
+        return f"a ticker with the reason {row['none_reason']} for none"
+    path = row["path"] or []
+    if not path:
+        return "no path proves it"
+    listing = path[-1]
+    node = f"company:{row['company_id']}"
+    if (
+        listing["label"] != "listed_as"
+        or listing["from_id"] != node
+        or not listing["to_id"].endswith(f":{row['ticker']}")
+    ):
+        return "the path does not end in a listing of the company under the ticker"
+    return None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 
+import pyarrow as pa
 import pytest
 
 from ledgerline.mapping.features import name_stats
-from ledgerline.mapping.grounding import Mapped, ground, map_mentions
+from ledgerline.mapping.grounding import Mapped, ground, map_mentions, ungrounded
 from ledgerline.mapping.ranking import Answer
 from ledgerline.mapping.records import Candidate, Mention
+from ledgerline.mapping.tables import TICKER_MAPPINGS
 from tests.unit.mapping_fakes import META, FakeGraph, FakeIndex, mention, small_facts
 
 
@@ -89,3 +91,37 @@ def test_a_ticker_in_the_text_is_its_own_proof() -> None:
     answer = mapped(mention("GOOG", "2016-05-01"), "cik:2")
     assert answer.ticker == "GOOG"
     assert [edge.label for edge in answer.path] == ["listed_as"]
+
+
+def row(**changes: object) -> pa.Table:
+    listing = {"from_id": f"company:{META}", "label": "listed_as", "to_id": "listing:Nasdaq:FB"}
+    edge = listing | {"valid_from": "", "valid_to": "", "source": "test"}
+    good = {"mention_id": "m", "surface": "Facebook", "company_id": META, "ticker": "FB", "score": 0.9}
+    good |= {"none_reason": None, "path": [edge]}
+    schema = pa.schema([TICKER_MAPPINGS.field(name) for name in good])
+    return pa.Table.from_pylist([good | changes], schema=schema)
+
+
+def test_a_proven_ticker_and_a_reasoned_none_keep_the_rule() -> None:
+    assert ungrounded(row()) == []
+    assert ungrounded(row(company_id=None, ticker=None, none_reason="below_threshold", path=[])) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"path": []}, "no path"),
+        ({"path": None}, "no path"),
+        ({"ticker": "META"}, "does not end in a listing"),
+        ({"company_id": "cik:9"}, "does not end in a listing"),
+        ({"score": 1.2}, "no probability"),
+        ({"score": None}, "no probability"),
+        ({"ticker": None}, "without a ticker"),
+        ({"ticker": None, "company_id": None}, "without a reason"),
+        ({"none_reason": "not_grounded"}, "for none"),
+    ],
+)
+def test_a_broken_promise_is_found_and_said(changes: dict, why: str) -> None:
+    (broken,) = ungrounded(row(**changes))
+    assert why in str(broken["why"])
+    assert broken["mention_id"] == "m"
