@@ -51,8 +51,14 @@ class Home:
         self.path = path.absolute()
 
     def prepare(self) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.path.chmod(0o700)
+        """Make the folder, for its owner only. Raises ServerError."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.path.chmod(0o700)
+        except OSError as error:
+            raise ServerError(
+                f"{self.path} cannot be the server's home ({error.strerror}); choose another folder."
+            ) from error
 
     @property
     def state(self) -> Path:

@@ -263,8 +263,7 @@ def _events(server: Server, group: str, pattern: str, **more: str) -> list[str]:
     """Messages of a group that match; none where the group is not there yet."""
     try:
         found = server.logs.filter_log_events(logGroupName=group, filterPattern=pattern, **more)
-    except ClientError as error:
-        assert error.response["Error"]["Code"] == "ResourceNotFoundException"
+    except server.logs.exceptions.ResourceNotFoundException:
         return []
     return [event["message"] for event in found["events"]]
 

@@ -1,0 +1,271 @@
+"""The model platform's contract, run by the SageMaker resource against the embedded server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ledgerline.errors import ConfigurationError, PermanentFailure
+from ledgerline.release.digest import model_digest
+from ledgerline.release.model_platform import (
+    DeployFailed,
+    JobFailed,
+    ModelPlatform,
+    ModelRefused,
+    ProcessingSpec,
+    TrainingSpec,
+)
+from local_sagemaker import daemon
+from local_sagemaker.home import Home
+from resources.object_store import DirectoryObjectStore
+from resources.sagemaker import SageMaker
+
+PREPROCESSING = """
+import argparse, pathlib
+parser = argparse.ArgumentParser()
+parser.add_argument("--input-dir", type=pathlib.Path)
+parser.add_argument("--output-dir", type=pathlib.Path)
+args = parser.parse_args()
+rows = (args.input_dir / "raw" / "rows.csv").read_text()
+print("read", len(rows), "characters")
+(args.output_dir / "train" / "rows.csv").write_text(rows.upper())
+"""
+TRAIN = """
+import argparse, json, os, pathlib, shutil
+parser = argparse.ArgumentParser()
+parser.add_argument("--rate", type=float)
+parser.add_argument("--train", type=pathlib.Path, default=os.environ["SM_CHANNEL_TRAIN"])
+args, _ = parser.parse_known_args()
+model = pathlib.Path(os.environ["SM_MODEL_DIR"])
+(model / "code").mkdir()
+shutil.copy("inference.py", model / "code" / "inference.py")
+rows = (pathlib.Path(args.train) / "rows.csv").read_text()
+(model / "model.json").write_text(json.dumps({"rows": rows, "rate": args.rate}))
+print("ndcg=0.75;")
+"""
+INFERENCE = """
+import json, os
+def model_fn(model_dir):
+    with open(os.path.join(model_dir, "model.json")) as file:
+        return json.load(file)
+def input_fn(body, content_type):
+    request = json.loads(body)
+    if not isinstance(request, list):
+        raise ValueError("the request is not a list")
+    return request
+def predict_fn(request, model):
+    return [request, model["rate"]]
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("platform")
+
+
+@pytest.fixture(scope="module")
+def objects(folder: Path) -> DirectoryObjectStore:
+    return DirectoryObjectStore(root=str(folder / "objects"), durable=False)
+
+
+@pytest.fixture(scope="module")
+def platform(folder: Path, objects: DirectoryObjectStore) -> Iterator[ModelPlatform]:
+    home = folder / "sagemaker"
+    yield SageMaker(object_store=objects, local_home=str(home), local_object_root=objects.root)
+    daemon.stop(home)
+
+
+@pytest.fixture(scope="module")
+def project(folder: Path) -> Path:
+    path = folder / "project"
+    (path / "__pycache__").mkdir(parents=True)
+    (path / "__pycache__" / "x.pyc").write_bytes(b"different on every machine")
+    for name, text in (("preprocessing.py", PREPROCESSING), ("train.py", TRAIN), ("inference.py", INFERENCE)):
+        (path / name).write_text(text)
+    return path
+
+
+def training(project: Path, rate: float = 0.5) -> TrainingSpec:
+    return TrainingSpec(
+        name="ticker_ranker train",
+        source_dir=project,
+        inputs={"train": "s3://ledgerline/sets/train"},
+        output_uri="s3://ledgerline/models",
+        hyperparameters={"rate": rate},
+        metrics={"ndcg": r"ndcg=([0-9.]+);"},
+    )
+
+
+def trained(
+    platform: ModelPlatform, project: Path, objects: DirectoryObjectStore, rate: float = 0.5
+) -> tuple[str, str]:
+    """URI and digest of a model."""
+    objects.put("s3://ledgerline/sets/train/rows.csv", b"A,B")
+    result = platform.run_training(training(project, rate), lambda line: None)
+    return result.model_uri, result.model_digest
+
+
+def test_processing_reads_inputs_and_writes_outputs_and_its_log_is_heard(
+    platform: ModelPlatform, project: Path, objects: DirectoryObjectStore
+) -> None:
+    objects.put("s3://ledgerline/raw/rows.csv", b"a,b")
+    heard: list[str] = []
+    spec = ProcessingSpec(
+        name="ranker-preprocessing",
+        source_dir=project,
+        script="preprocessing.py",
+        inputs={"raw": "s3://ledgerline/raw/rows.csv"},
+        outputs={"train": "s3://ledgerline/sets/made"},
+    )
+    result = platform.run_processing(spec, heard.append)
+    assert objects.get("s3://ledgerline/sets/made/rows.csv") == b"A,B"
+    assert heard == ["read 3 characters"] == platform.logs("processing", result.job_name)
+    assert result.job_name.startswith("ledgerline-local-ranker-preprocessing-")
+
+
+def test_the_same_data_and_code_give_the_same_model(
+    platform: ModelPlatform, project: Path, objects: DirectoryObjectStore
+) -> None:
+    objects.put("s3://ledgerline/sets/train/rows.csv", b"A,B")
+    first, second = (platform.run_training(training(project), lambda line: None) for _ in range(2))
+    assert first.model_digest == second.model_digest == model_digest(objects.get(first.model_uri))
+    assert first.model_uri != second.model_uri
+    assert first.metrics == {"ndcg": 0.75}
+    assert platform.run_training(training(project, 0.6), lambda line: None).model_digest != first.model_digest
+
+
+def test_a_failing_script_fails_the_job_with_its_reason(
+    platform: ModelPlatform, folder: Path, objects: DirectoryObjectStore
+) -> None:
+    broken = folder / "broken"
+    broken.mkdir()
+    (broken / "train.py").write_text("raise SystemExit('the column label is missing')")
+    objects.put("s3://ledgerline/sets/train/rows.csv", b"A,B")
+    with pytest.raises(JobFailed, match="the column label is missing"):
+        platform.run_training(training(broken), lambda line: None)
+    with pytest.raises(PermanentFailure, match="does not exist"):
+        platform.run_training(training(folder / "nowhere"), lambda line: None)
+
+
+def test_registering_again_gives_the_same_version_and_approval_is_kept(
+    platform: ModelPlatform, project: Path, objects: DirectoryObjectStore
+) -> None:
+    uri, digest = trained(platform, project, objects)
+    assert platform.list_packages("registry") == []
+
+    def register(version: str) -> str:
+        return platform.register(
+            "registry", uri, model_digest=digest, metrics={"ndcg": 0.75}, metadata={"dataset_version": version}
+        )
+
+    arn = register("3")
+    assert register("3") == arn
+    other = register("4")
+    assert [package.arn for package in platform.list_packages("registry")] == [other, arn]
+    package = platform.describe_package(arn)
+    assert package is not None
+    assert (package.version, package.approval, package.model_uri) == (1, "PendingManualApproval", uri)
+    assert package.metadata == {"model_digest": digest, "metric.ndcg": "0.75", "dataset_version": "3"}
+    platform.set_approval(arn, "Approved", "by a person, because")
+    package = platform.describe_package(arn)
+    assert package is not None
+    assert (package.approval, package.approval_description) == ("Approved", "by a person, because")
+    assert platform.describe_package(arn[:-1] + "99") is None
+
+
+def test_only_an_approved_package_is_deployed_and_serves_the_bytes_that_were_judged(
+    platform: ModelPlatform, project: Path, objects: DirectoryObjectStore
+) -> None:
+    uri, digest = trained(platform, project, objects)
+    arn = platform.register("deployed", uri, model_digest=digest)
+    assert platform.describe_endpoint("live") is None
+    with pytest.raises(PermanentFailure, match="only an Approved version can be deployed"):
+        platform.deploy("live", arn)
+    assert platform.describe_endpoint("live") is None
+    platform.set_approval(arn, "Approved", "why")
+    deployed = platform.deploy("live", arn, model_digest=digest)
+    state = platform.describe_endpoint("live")
+    assert state is not None
+    assert (state.status, state.config_name, state.failure_reason) == ("InService", deployed.config_name, None)
+    assert (state.package_arn, state.model_uri, state.model_digest) == (arn, uri, digest)
+    answer = platform.invoke("live", b"[1]")
+    assert (answer.body, answer.model_digest, answer.variant) == (b"[[1], 0.5]", digest, "AllTraffic")
+    with pytest.raises(ModelRefused, match="the request is not a list") as raised:
+        platform.invoke("live", b"{}")
+    assert raised.value.status == 400
+    platform.delete_endpoint("live")
+    platform.delete_endpoint("live")
+    assert platform.describe_endpoint("live") is None
+
+
+def test_a_failed_update_is_a_failure_and_leaves_the_old_release_and_nothing_else(
+    platform: ModelPlatform, project: Path, objects: DirectoryObjectStore, folder: Path
+) -> None:
+    uri, digest = trained(platform, project, objects)
+    before = platform.deploy("kept", uri, model_digest=digest)
+    from ledgerline.release.digest import pack_files
+
+    objects.put("s3://ledgerline/models/broken.tar.gz", pack_files({"code/inference.py": b"raise ValueError('no')"}))
+    with pytest.raises(DeployFailed, match=f"with config {before.config_name}, but"):
+        platform.deploy("kept", "s3://ledgerline/models/broken.tar.gz")
+    state = platform.describe_endpoint("kept")
+    assert state is not None
+    assert (state.status, state.config_name) == ("InService", before.config_name)
+    assert "did not pass the ping health check" in str(state.failure_reason)
+    assert platform.invoke("kept", b"[1]").model_digest == digest
+    with pytest.raises(PermanentFailure, match="was asked for: it was changed"):
+        platform.deploy("kept", uri, model_digest="0" * 64)
+    newer, newer_digest = trained(platform, project, objects, rate=0.7)
+    after = platform.deploy("kept", newer, model_digest=newer_digest)
+    assert platform.invoke("kept", b"[1]").body == b"[[1], 0.7]"
+    client = platform._sagemaker()  # type: ignore[attr-defined]
+    for made, key in (
+        (client.list_endpoint_configs(NameContains="-kept-")["EndpointConfigs"], "EndpointConfigName"),
+        (client.list_models(NameContains="-kept-")["Models"], "ModelName"),
+    ):
+        assert [item[key] for item in made] == [after.config_name]
+
+
+def test_an_endpoint_that_never_served_can_be_deployed_again(
+    platform: ModelPlatform, project: Path, objects: DirectoryObjectStore
+) -> None:
+    from ledgerline.release.digest import pack_files
+
+    objects.put("s3://ledgerline/models/empty.tar.gz", pack_files({"model.json": b"{}"}))
+    with pytest.raises(DeployFailed, match=r"no inference\.py"):
+        platform.deploy("fresh", "s3://ledgerline/models/empty.tar.gz")
+    uri, digest = trained(platform, project, objects)
+    platform.deploy("fresh", uri)
+    assert platform.invoke("fresh", b"[]").model_digest == digest
+
+
+def test_a_killed_server_is_started_again_by_the_next_call(
+    platform: ModelPlatform, project: Path, objects: DirectoryObjectStore, folder: Path
+) -> None:
+    uri, digest = trained(platform, project, objects)
+    platform.deploy("restarted", uri)
+    home = Home(folder / "sagemaker")
+    running = home.running()
+    assert running is not None
+    os.kill(running.pid, signal.SIGKILL)
+    while home.locked():
+        time.sleep(0.01)
+    assert platform.invoke("restarted", b"[1]").model_digest == digest
+
+
+def test_constructing_the_resource_does_nothing(tmp_path: Path) -> None:
+    home = tmp_path / "sagemaker"
+    SageMaker(object_store=DirectoryObjectStore(root=str(tmp_path)), local_home=str(home))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_cannot_start_is_said_with_its_place(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    resource = SageMaker(object_store=DirectoryObjectStore(root=str(tmp_path)), local_home=str(tmp_path / "file"))
+    with pytest.raises(ConfigurationError, match=r"file cannot be the server's home"):
+        resource.describe_endpoint("any")
