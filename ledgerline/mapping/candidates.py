@@ -73,6 +73,7 @@ def candidate_sets(
     """For each mention, in order, at most MAX_CANDIDATES companies, best first; an unknown name may have none.
 
     A company keeps the one name that fits best; where two fit equally, the one that was valid at the mention's date.
+    Its path is the graph's, else the edge of that name where the text carries it and the company had it by then.
     Companies without a listing stay in: that the text means *them* is what the ranker must be able to see.
     """
     wanted = [_spellings(mention.surface) for mention in mentions]
@@ -167,7 +168,8 @@ def _candidate(
         best = names[0]
     else:
         best = max(names, key=lambda e: (round(fuzz.ratio(surface, core(e.name))), _valid(e, day), e.name_id))
-    if not path and is_literal(surface, core(best.name)):
+    # A former name is still used later; a name that the company did not yet have proves nothing.
+    if not path and best.valid_from <= day and is_literal(surface, core(best.name)):
         edge = Edge(f"company:{company_id}", "named", f"name:{best.name}", best.valid_from, best.valid_to, best.source)
         path = (edge,)
     return Candidate(

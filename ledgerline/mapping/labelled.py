@@ -157,6 +157,7 @@ class _Maker:
             if row["company_id"] in listed and row["kind"] not in ("person", "product"):
                 self._add_name(row)
         self.tickers = self._tickers(facts)
+        self.shared_names = self._shared_names()
         self.with_initials = self._with_initials()
         self.relatives = _relatives(facts)
         self.successors = {
@@ -170,6 +171,7 @@ class _Maker:
             (0.14, self._full_name),
             (0.12, self._short_name),
             (0.05, self._former_name),
+            (0.04, self._time_decides),
             (0.05, self._careless_span),
             (0.015, self._truncated_span),
             (0.02, self._typo),
@@ -217,6 +219,14 @@ class _Maker:
             found[row["company_id"]].append((row["ticker"], _day(row["valid_from"]), _day(row["valid_to"])))
         return found
 
+    def _shared_names(self) -> list[list[_Name]]:
+        """The names that more than one company bore, each with all its bearers."""
+        found: dict[str, list[_Name]] = defaultdict(list)
+        for company_id in self.us:
+            for name in self.names.get(company_id, ()):
+                found[core(name.name)].append(name)
+        return [names for names in found.values() if len({name.company_id for name in names}) > 1]
+
     def _with_initials(self) -> list[tuple[_Name, str]]:
         found = []
         for company_id in self.large:
@@ -243,13 +253,10 @@ class _Maker:
         return first + timedelta(days=self.rng.randint(0, max((last - first).days, 0)))
 
     def _day_for(self, name: _Name) -> date:
-        """A day on which the name meant its company. The known days come from snapshots that lie up to years apart, so
-        that text may use a name before it was first seen, and still after."""
+        """A day on which the name meant its company: while it had it, and with some delay after."""
         first, last = name.first, name.last
-        if first and self.rng.random() < 0.2:
-            first -= timedelta(days=300)
-        if last and self.rng.random() < 0.6:
-            last = min(last + timedelta(days=700), LAST_DAY)
+        if last and self.rng.random() < 0.3:
+            last = min(last + timedelta(days=365), LAST_DAY)
         return self._day_between(first, last)
 
     def _unambiguous(self, surface: str, name: _Name, day: date) -> bool:
@@ -322,6 +329,23 @@ class _Maker:
         day = self._day_between(name.last, LAST_DAY)
         surface = self._short(name) if self.rng.random() < 0.4 else None
         return self._positive(name, surface or self._written(name), "former_name", day)
+
+    def _time_decides(self) -> _Draft | None:
+        """A name that several companies bore, on a day on which only one of them was listed under it."""
+        if not self.shared_names:
+            return None
+        bearers = self.rng.choice(self.shared_names)
+        name = self.rng.choice(bearers)
+        day = self._day_between(name.first, name.last)
+        meant = {
+            one.company_id for one in bearers if _holds(one.first, one.last, day) and self._listed(one.company_id, day)
+        }
+        if meant != {name.company_id}:
+            return None
+        return _Draft(self._written(name), name.company_id, "time_decides", name.company_id, day)
+
+    def _listed(self, company_id: str, day: date) -> bool:
+        return any(_holds(first, last, day) for _, first, last in self.tickers[company_id])
 
     def _careless_span(self) -> _Draft | None:
         """A name with what stands around it: headline words to the left, share text to the right."""
@@ -605,6 +629,10 @@ def _relatives(facts: Facts) -> dict[str, set[str]]:
         related[row["company_id"]].add(row["successor_id"])
         related[row["successor_id"]].add(row["company_id"])
     return related
+
+
+def _holds(first: date | None, last: date | None, day: date) -> bool:
+    return (first is None or first <= day) and (last is None or day <= last)
 
 
 def _day(text: str | None) -> date | None:

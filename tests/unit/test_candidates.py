@@ -62,6 +62,12 @@ def test_a_name_that_ended_still_proves_its_company_and_is_not_current() -> None
     assert found[0].path[0].valid_to == "2021-10-27"
 
 
+def test_a_name_that_the_company_did_not_have_yet_proves_nothing() -> None:
+    (found,) = sets_of(mention("Meta Platforms", "2019-01-01"))
+    assert found[0].company_id == META
+    assert found[0].path == ()
+
+
 def test_a_successor_is_a_candidate_through_the_graph() -> None:
     (found,) = sets_of(mention("Google", "2016-05-01"))
     of_successor = next(candidate for candidate in found if candidate.company_id == ALPHABET)
