@@ -86,7 +86,7 @@ class NotYetThere(Exception):
 
 
 class RegulatorUnavailable(LedgerlineError):
-    """A read that failed and says nothing about what exists. `retry_at` is set where nobody may ask before it (a ban)."""
+    """A read that failed and says nothing about what exists. `retry_at`: nobody may ask before it (a ban)."""
 
     def __init__(self, message: str, *, retry_at: datetime | None = None) -> None:
         super().__init__(message)
