@@ -71,7 +71,6 @@ def onboard_day(
     day: date,
     clock: Callable[[], datetime],
     report: Report | None = None,
-    bucket: str = "ledgerline",
     batch_filings: int = BATCH_FILINGS,
 ) -> DayReport:
     """Bring every filing of the day into the lake, once; a second call adds nothing, not even a table version.
@@ -85,7 +84,7 @@ def onboard_day(
     discovered = sum(ref.day == day for ref in refs)
     say(f"{regulator.source} {day}: {discovered} filings discovered, {new} new")
 
-    desk = _Desk(regulator.source, day, ledger, objects, lake, bucket, say)
+    desk = _Desk(regulator.source, day, ledger, objects, lake, say)
     desk.publish()  # what an earlier call parsed and did not publish
     failures = 0
     try:
@@ -174,7 +173,6 @@ class _Desk:
     ledger: FilingLedger
     objects: ObjectStore
     lake: Lake
-    bucket: str
     say: Report
     kept: list[Fetched] = field(default_factory=list)
     parsed: list[Parsed] = field(default_factory=list)
@@ -199,7 +197,7 @@ class _Desk:
             self.refusals.append(Refusal(filing_id, error.reason, error.detail))
             accepted_at, form = row.ref.accepted_at, row.ref.form
         digest = hashlib.sha256(fetched.body).hexdigest()
-        uri = f"s3://{self.bucket}/filings/{self.source}/{filing_id}/{digest[:16]}"
+        uri = self.objects.uri("filings", self.source, filing_id, digest[:16])
         if row.uri != uri:  # a body that is read back is kept already, and the ledger knows since when
             self.objects.put(uri, fetched.body)
             known_from = available_at(accepted_at, row.first_seen_at, fetched.last_modified, form)

@@ -52,6 +52,9 @@ class FakeRegulator:
 class FakeObjects:
     held: dict[str, bytes] = field(default_factory=dict)
 
+    def uri(self, *parts: str) -> str:
+        return "s3://ledgerline/" + "/".join(parts)
+
     def put(self, uri: str, body: bytes) -> str:
         self.held[uri] = body
         return ""
