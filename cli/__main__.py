@@ -1,4 +1,4 @@
-"""`python -m cli demo|ask|dev`: what the Makefile calls. Each command is a module of this package."""
+"""`python -m cli demo|ask|dev|approve|reject|rollback`: what the Makefile calls. Each command is in a module beside this one."""
 
 from __future__ import annotations
 
@@ -17,30 +17,52 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--no-approve", action="store_true", help="stop at the candidate that waits for its approval")
     ask = commands.add_parser("ask", help="which ticker a mention means")
     ask.add_argument("--mention", default="")
-    ask.add_argument("--text", default="")
-    ask.add_argument("--as-of", default="")
+    ask.add_argument("--text", default="", help="the text around the mention; it must hold it")
+    ask.add_argument("--as-of", default="", help="ISO day, default today")
     dev = commands.add_parser("dev", help="the Dagster UI with its daemon")
     dev.add_argument("--port", type=int, default=3000)
+    for name, what in (
+        ("approve", "let a registered model go live"),
+        ("reject", "keep a registered model from going live"),
+        ("rollback", "make the last good release live again"),
+    ):
+        decision = commands.add_parser(name, help=what)
+        decision.add_argument("--project", required=True)
+        decision.add_argument("--model", required=name != "rollback", default="", help="first characters of its digest")
+        decision.add_argument("--by", required=True, help="who decides")
+        decision.add_argument("--reason", required=True)
     return made
 
 
-def main() -> int:
-    arguments = parser().parse_args()
-    try:
-        if arguments.command == "demo":
-            from cli.demo import demo
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.command == "demo":
+        from cli.demo import demo
 
-            return demo(arguments.archive, approve=not arguments.no_approve)
-        if arguments.command == "ask":
-            from cli.ask import ask
+        return demo(arguments.archive, approve=not arguments.no_approve)
+    if arguments.command == "ask":
+        from cli.ask import ask
 
-            return ask(arguments.mention, arguments.text, arguments.as_of)
+        return ask(arguments.mention, arguments.text, arguments.as_of)
+    if arguments.command == "dev":
         from cli.dev import dev
 
         return dev(arguments.port)
+    from cli.decide import decide, roll_back
+
+    if arguments.command == "rollback":
+        return roll_back(arguments.project, arguments.model, arguments.by, arguments.reason)
+    return decide(arguments.command, arguments.project, arguments.model, arguments.by, arguments.reason)
+
+
+def main() -> int:
+    try:
+        return run(parser().parse_args())
     except LedgerlineError as error:
         print(f"ledgerline: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("ledgerline: interrupted; the same command goes on from where it was.", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from cli.ask import answer
@@ -154,7 +155,7 @@ class Demo:
             self.instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
             self.resources["experiments"].mark_failed(run.run_id)
         self.resources["experiments"].warm_up()
-        self.resources["sagemaker"].warm_up()
+        Thread(target=self.resources["sagemaker"].describe_endpoint, args=("warm-up",), daemon=True).start()
         return f"state in {self.settings.home}" + (f", {len(left)} killed run(s) settled" if left else "")
 
     def refresh_listings(self) -> None:
@@ -190,7 +191,7 @@ class Demo:
             }
             keys = sorted(held)
             self.instance.add_dynamic_partitions("source_day", keys)
-            news = [key for key in keys if (known := self.latest("filings", key)) is None or known.rows != held[key]]
+            news = [key for key in keys if (known := self.latest("filings", key)) is None or known.input_digest != str(held[key])]
             if not news:
                 step.skip(f"nothing new: {sum(held.values())} filings on {len(keys)} days are there")
                 return keys
@@ -328,7 +329,7 @@ class Demo:
                 ["filings", f"{len(filings):,} ({sum(refused.values())} refused, kept with their reason)"],
                 ["mentions mapped to a ticker", f"{linked:,} of {len(mappings):,}"],
                 ["none", listed(reasons) or "0"],
-                *([name, f"{value:.4f}"] for name, value in sorted(report.metrics.items()) if value is not None),
+                *([f"{name} of the ranker", f"{value:.4f}"] for name, value in sorted(report.metrics.items()) if value is not None),
                 ["verdict of the gate", "passed" if verdict.passed else "; ".join(rule.reason for rule in verdict.reasons if not rule.passed)],
                 ["model digest", candidate.model_digest],
             ],

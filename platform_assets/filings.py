@@ -50,7 +50,9 @@ def filings(
         )
         rows = lake.read("filings", where={"source": source, "day": day}).sort_by("filing_id")
         digest = table_digest(rows.select(["filing_id", "version", "state", "sha256"]))
-        provenance = DayProvenance(rows=rows.num_rows, digest=digest, input_digest="", filings_digest=digest)
+        provenance = DayProvenance(
+            rows=rows.num_rows, digest=digest, input_digest=str(report.discovered), filings_digest=digest
+        )
         refused = {reason: count for reason, count in sorted(report.refused_by_reason.items())}
         context.add_asset_metadata(
             {

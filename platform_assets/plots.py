@@ -48,6 +48,17 @@ def histogram(title: str, values: Sequence[float], *, x: str, bins: int = 20) ->
     return _as_markdown(figure, title)
 
 
+def calibration(title: str, bins: Sequence[Sequence[float]]) -> dg.MarkdownMetadataValue:
+    """Bins of [mean score, share that is right, rows] against the diagonal of a perfectly calibrated score."""
+    figure, axes = _axes(title, "mean score", "share right")
+    rows = [row for _, _, row in bins]
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=1)
+    axes.scatter(
+        [score for score, _, _ in bins], [right for _, right, _ in bins], s=[10 + 200 * row / max(rows) for row in rows]
+    )
+    return _as_markdown(figure, title)
+
+
 def table(records: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
     """A metadata table of plain records; cells that Dagster cannot show are written as text."""
     plain = [

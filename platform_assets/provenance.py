@@ -43,8 +43,9 @@ class Provenance(BaseModel):
 
 
 class DayProvenance(Provenance):
-    """What one asset made for one source and day: a digest of its rows, the digest of the asset it was made from, and
-    `filings_digest`, that of the filings at the root, by which a plan knows whether the day is up to date."""
+    """What one asset made for one source and day: a digest of its rows, what it was made from (see `input_digest`; for
+    `filings` the number of filings that the regulator listed), and `filings_digest`, that of the filings at the root, by
+    which a plan knows whether the day is up to date."""
 
     rows: int
     digest: str

@@ -41,8 +41,9 @@ def _embedded(settings: Settings) -> dict[str, Any]:
         "regulators": regulators(
             ledger=filing_ledger,
             archive=str(settings.archive or settings.sample_archive),
-            edgar_user_agent=EnvVar("EDGAR_USER_AGENT") if settings.edgar_over_http else None,
-            dart_api_key=EnvVar("DART_API_KEY") if settings.dart_over_http else None,
+            # A folder that is named replaces the regulators' servers.
+            edgar_user_agent=EnvVar("EDGAR_USER_AGENT") if settings.edgar_over_http and not settings.archive else None,
+            dart_api_key=EnvVar("DART_API_KEY") if settings.dart_over_http and not settings.archive else None,
         ),
         "filing_ledger": filing_ledger,
         "object_store": object_store,

@@ -120,7 +120,7 @@ def recent_keys(keys: Iterable[str], days: int = SWEEP_DAYS) -> list[str]:
 def archive_days(
     context: dg.SensorEvaluationContext, regulators: dg.ResourceParam[Regulators]
 ) -> dg.SensorResult | dg.SkipReason:
-    """A day is wanted if the archive lists another number of filings than its newest materialization holds."""
+    """A day is wanted if the archive lists another number of filings than when it was last materialized."""
     archives = [source for source in regulators.sources() if source not in regulators.live_sources()]
     if not archives:
         return dg.SkipReason("All sources are read over HTTP by the schedules `onboard_edgar` and `onboard_dart`.")
@@ -131,7 +131,7 @@ def archive_days(
             key = partition_key(source, day)
             wanted[key] = str(len(regulator.discover(day)))
             onboarded = DayProvenance.latest(context.instance, FILINGS, key)
-            done[key] = str(onboarded.rows) if onboarded else ""
+            done[key] = onboarded.input_digest if onboarded else ""
     requests, reason = requests_for(context.instance, onboard.name, wanted, done)
     if not requests:
         return dg.SkipReason(reason)

@@ -1,0 +1,41 @@
+"""`approve`, `reject` and `rollback` from a shell: the same functions that the operator jobs of the UI call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from resources.environment import ROOT, read_settings
+
+if TYPE_CHECKING:
+    from ledgerline.release.approvals import Decision
+
+
+def _projects_and_ports() -> tuple[list[Any], dict[str, Any]]:
+    from jobs.releases import RESOURCES
+    from ledgerline.projects.config import load_projects
+    from resources import build_resources
+
+    resources = build_resources(settings=read_settings())
+    return list(load_projects(ROOT / "model_projects")), {name: resources[name] for name in RESOURCES}
+
+
+def decide(decision: Decision, project: str, model: str, by: str, reason: str) -> int:
+    """Record a decision about a registered model. Raises LedgerlineError for an unknown project or model."""
+    from jobs.releases import DecisionConfig, decide_on
+
+    projects, ports = _projects_and_ports()
+    config = DecisionConfig(project=project, model_digest=model, approver=by, reason=reason)
+    approval = decide_on(decision, projects, config, **ports)
+    print(f"{approval.approver}: {decision} model {approval.model_digest[:12]} of {approval.project} ({approval.reason})")
+    return 0
+
+
+def roll_back(project: str, model: str, by: str, reason: str) -> int:
+    """Make the last good release (or `model`) live again. Raises LedgerlineError where there is none."""
+    from jobs.releases import RollbackConfig
+    from jobs.releases import roll_back as carry_out
+
+    projects, ports = _projects_and_ports()
+    config = RollbackConfig(project=project, model_digest=model, approver=by, reason=reason)
+    print(carry_out(projects, config, **ports).message)
+    return 0
