@@ -10,6 +10,8 @@ Importing mlflow costs seconds, and so does its first use of a SQLite file (the 
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -86,8 +88,16 @@ class MlflowExperiments(dg.ConfigurableResource):
         return MlflowClient(tracking_uri=self.tracking_uri)
 
     def _warm(self) -> None:
-        self._client().search_experiments(max_results=1)
+        if self.tracking_uri.startswith("sqlite:"):
+            # In a process of its own: migrations use globals of Alembic, and Dagster's SQLite storage does too.
+            script = "import sys; from resources.experiments import MlflowExperiments as M; M(tracking_uri=sys.argv[1])._touch()"
+            subprocess.run([sys.executable, "-c", script, self.tracking_uri], check=True, capture_output=True)
+        self._touch()
         import dagster_mlflow.resources  # noqa: F401  # its metaclass reads every attribute of mlflow: also slow
+
+    def _touch(self) -> None:
+        """The first use of a database makes its schema."""
+        self._client().search_experiments(max_results=1)
 
     def _wait_until_warm(self) -> None:
         self.warm_up()

@@ -239,6 +239,11 @@ class ModelProject:
         return GatePolicy(rules=tuple(rules), approval=self.config.approval, qa_required=self.config.serving.qa)
 
     @property
+    def dataset_digest(self) -> str:
+        """Hex sha256 of what the dataset of config.yaml asks for."""
+        return hashlib.sha256(self.config.dataset.model_dump_json().encode()).hexdigest()
+
+    @property
     def code_digest(self) -> str:
         """Hex sha256 over the names and contents of the scripts, the modules beside them and requirements.txt."""
         hasher = hashlib.sha256()

@@ -22,6 +22,7 @@ from ledgerline.ports import Lake, ObjectStore
 from ledgerline.projects import datasets
 from ledgerline.projects.config import TEST_CHANNEL, ModelProject, check_unchanged
 from ledgerline.release.approvals import AUTOMATIC_APPROVER, Approval, standing_approval
+from ledgerline.release.deploy import recorded_reports
 from ledgerline.release.digest import model_digest
 from ledgerline.release.gate import EvaluationReport, Verdict, judge, report_from_json
 from ledgerline.release.model_platform import ModelPlatform, ProcessingSpec, TrainingSpec
@@ -218,6 +219,23 @@ def evaluate(pipeline: Pipeline, trained: TrainedModel) -> Evaluation:
     return Evaluation(
         report, report_uri, requests_uri, live_report, judge(report, pipeline.project.policy, live_report)
     )
+
+
+def recorded_evaluation(pipeline: Pipeline, trained: TrainedModel, requests_uri: str) -> Evaluation:
+    """The newest recorded evaluation of a model on its test rows, read again and judged again.
+
+    Raises GateRefusal where there is none, or where its report was changed since it was written.
+    """
+    records = pipeline.records()
+    recorded = latest_evaluation(records, trained.model_digest, trained.data_digest)
+    if recorded is None:
+        name = pipeline.project.name
+        raise GateRefusal(
+            "gate", f"model {trained.model_digest[:12]} of {name} was not evaluated. Materialize {name}/evaluation."
+        )
+    report, live = recorded_reports(pipeline.project, recorded, records, pipeline.objects)
+    verdict = judge(report, pipeline.project.policy, live)
+    return Evaluation(report, recorded.report_uri, requests_uri, live, verdict)
 
 
 def _evaluate_live(

@@ -246,7 +246,7 @@ def refusals(
         *_tampering(candidate, verdict, policy, model_digest_now, report_digest_now),
         *_judgement(candidate, verdict),
         *_decision(candidate, approvals, policy),
-        *_qa(candidate, policy, qa),
+        *qa_refusals(candidate, policy, qa),
     ]
 
 
@@ -348,7 +348,8 @@ def _decision(candidate: Candidate, decisions: Sequence[Approval], policy: GateP
     ]
 
 
-def _qa(candidate: Candidate, policy: GatePolicy, qa: QaServed | None) -> list[GateRefusal]:
+def qa_refusals(candidate: Candidate, policy: GatePolicy, qa: QaServed | None) -> list[GateRefusal]:
+    """Why the candidate has not been seen on QA with its own bytes; empty where it has, or where no QA is asked for."""
     if not policy.qa_required:
         return []
     if qa is None:
@@ -398,7 +399,7 @@ def deployable(records: Sequence[Any], policy: GatePolicy) -> Candidate | None:
     live = current_release(records)
     if live is not None and live.model_digest == candidate.model_digest:
         return None
-    if _decision(candidate, approvals(records), policy) or _qa(
+    if _decision(candidate, approvals(records), policy) or qa_refusals(
         candidate, policy, latest_qa(records, candidate.model_digest)
     ):
         return None

@@ -1,0 +1,139 @@
+"""Checks of a model project: what the gate says, who has to approve, whether QA served the judged bytes.
+
+They show; they do not enforce. `gate` and `same_bytes` call the predicates that ledgerline/release/deploy.py calls again
+before a model goes live.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from ledgerline.ports import ObjectStore
+from ledgerline.projects.config import ModelProject
+from ledgerline.release.ports import ReleaseLedger
+
+if TYPE_CHECKING:
+    from ledgerline.release.releases import Candidate
+
+DECISION_RULES = ("approved", "approval_current", "not_rejected")
+
+
+def model_project_checks(project: ModelProject) -> list[dg.AssetChecksDefinition]:
+    """`gate` and `approved`, and `same_bytes` where the project has a QA endpoint."""
+    checks = [_gate(project), _approved(project)]
+    return [*checks, _same_bytes(project)] if project.config.serving.qa else checks
+
+
+def _gate(project: ModelProject) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=dg.AssetKey([project.name, "evaluation"]),
+        name="gate",
+        blocking=True,
+        description="Every rule of the gate in config.yaml holds for the newest evaluation. Nothing after it runs otherwise.",
+    )
+    def gate(
+        context: dg.AssetCheckExecutionContext,
+        object_store: dg.ResourceParam[ObjectStore],
+        release_ledger: dg.ResourceParam[ReleaseLedger],
+    ) -> dg.AssetCheckResult:
+        from ledgerline.release.deploy import recorded_reports
+        from ledgerline.release.gate import judge
+        from ledgerline.release.releases import Evaluated, GateRefusal
+        from platform_assets.components.model_project import EvaluationProvenance
+        from platform_assets.components.reports import rules_table
+
+        newest = EvaluationProvenance.latest(context.instance, dg.AssetKey([project.name, "evaluation"]))
+        records = _records(project, release_ledger)
+        evaluated = [
+            record
+            for record in records
+            if isinstance(record, Evaluated)
+            and newest is not None
+            and (record.model_digest, record.report_digest) == (newest.model_digest, newest.report_digest)
+        ]
+        if not evaluated:
+            return _failed("There is no evaluation yet. Materialize it first.")
+        try:
+            report, live = recorded_reports(project, evaluated[-1], records, object_store)
+            verdict = judge(report, project.policy, live)
+        except GateRefusal as refusal:
+            return _failed(str(refusal))
+        why = "; ".join(result.reason for result in verdict.failed)
+        return dg.AssetCheckResult(
+            passed=verdict.passed,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description=f"{verdict.summary}{f': {why}' if why else ''}",
+            metadata={"rules": rules_table(verdict), "model": verdict.model_digest, "verdict": verdict.digest},
+        )
+
+    return gate
+
+
+def _approved(project: ModelProject) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=dg.AssetKey([project.name, "model_version"]),
+        name="approved",
+        description="Somebody approved exactly this model, report and policy. While it waits this is a warning, no failure.",
+    )
+    def approved(
+        object_store: dg.ResourceParam[ObjectStore], release_ledger: dg.ResourceParam[ReleaseLedger]
+    ) -> dg.AssetCheckResult:
+        from ledgerline.release.deploy import examine
+        from ledgerline.release.releases import GateRefusal, refusals
+
+        records = _records(project, release_ledger)
+        candidate = _candidate(records)
+        if candidate is None:
+            return _waiting("There is no registered model yet. Materialize model_version first.")
+        try:
+            found = refusals(candidate, **examine(project, candidate, records, object_store))
+        except GateRefusal as refusal:
+            return _waiting(str(refusal))
+        open_decisions = [refusal for refusal in found if refusal.rule in DECISION_RULES]
+        if open_decisions:
+            return _waiting(f"{project.config.owner}: {open_decisions[0]}")
+        return dg.AssetCheckResult(passed=True, description=f"model {candidate.model_digest[:12]} is approved")
+
+    return approved
+
+
+def _same_bytes(project: ModelProject) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=dg.AssetKey([project.name, "qa_report"]),
+        name="same_bytes",
+        blocking=True,
+        description="The QA endpoint answered with the digest of the candidate's bytes.",
+    )
+    def same_bytes(release_ledger: dg.ResourceParam[ReleaseLedger]) -> dg.AssetCheckResult:
+        from ledgerline.release.releases import latest_qa, qa_refusals
+
+        records = _records(project, release_ledger)
+        candidate = _candidate(records)
+        if candidate is None:
+            return _failed("There is no registered model yet. Materialize model_version first.")
+        found = qa_refusals(candidate, project.policy, latest_qa(records, candidate.model_digest))
+        if found:
+            return _failed(str(found[0]))
+        return dg.AssetCheckResult(
+            passed=True, description=f"QA served {candidate.model_digest}", metadata={"digest": candidate.model_digest}
+        )
+
+    return same_bytes
+
+
+def _records(project: ModelProject, ledger: ReleaseLedger) -> list[Any]:
+    return [entry.record for entry in ledger.entries(project.name)]
+
+
+def _candidate(records: list[Any]) -> "Candidate | None":
+    from ledgerline.release.releases import latest_candidate
+
+    return latest_candidate(records)
+
+
+def _failed(description: str) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.ERROR, description=description)
+
+
+def _waiting(description: str) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN, description=description)
