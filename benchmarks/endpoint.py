@@ -4,8 +4,8 @@
 
 Serves the inference code of model_projects/ticker_ranker over a LightGBM model that is trained here on seeded noise; a
 request holds one mention with 20 candidates of 20 features. Clients are in a process of their own, keep their
-connections, and sign; the server checks every signature. CPU is that of the server and the worker, from /proc, in the steady phase;
-latencies too. Then the model is replaced again and again under the same load.
+connections, and sign; the server checks every signature. CPU is that of the server and the worker, from /proc, in the
+steady phase; latencies too. Then the model is replaced again and again under the same load.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m local_sagemaker start|status|env|stop [--home DIR] [--object-root DIR] [--port N]`."""
+"""`python -m local_sagemaker start|status|env|stop|operations [--home DIR] [--object-root DIR] [--port N]`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def main(argv: list[str]) -> int:
         "status": "say whether it runs, and where",
         "env": 'print the shell lines that turn boto3 to it: eval "$(python -m local_sagemaker env)"',
         "stop": "drain it and stop it",
+        "operations": "list the API operations that it executes",
     }
     for name, text in helps.items():
         command = commands.add_parser(name, help=text)
@@ -52,11 +53,22 @@ def _run(found: argparse.Namespace) -> int:
             print(f"local_sagemaker does not run on {home.path}")
             return 1
         print(f"local_sagemaker runs at {status.url} (pid {status.pid}), objects in {status.object_root}")
+    elif found.command == "operations":
+        _print_operations()
     elif found.command == "env":
         print(daemon.exports(home.path))
     else:
         print("local_sagemaker stopped" if daemon.stop(home.path) else f"local_sagemaker did not run on {home.path}")
     return 0
+
+
+def _print_operations() -> None:
+    from local_sagemaker.operations import ALL
+
+    print("sagemaker-runtime InvokeEndpoint")
+    for service, operations in ALL.values():
+        for name in operations:
+            print(service, name)
 
 
 if __name__ == "__main__":

@@ -29,9 +29,10 @@ def start(
     """
     home = Home(home_path)
     home.prepare()
-    running = _wait_for(home, None) if home.locked() else None
-    if running is None:
-        running = _launch(home, object_root, port, slots, stop_grace_seconds)
+    with home.starting():  # of many that start it at once, one does, and the others find it
+        running = _wait_for(home, None) if home.locked() else None
+        if running is None:  # there is none, or it was stopping
+            running = _launch(home, object_root, port, slots, stop_grace_seconds)
     if Path(running.object_root) != object_root.absolute():
         raise ServerError(
             f"The server on {home.path} keeps its objects in {running.object_root}, not in {object_root.absolute()}; "
@@ -61,11 +62,17 @@ def _launch(home: Home, object_root: Path, port: int, slots: int, grace: float) 
             argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=home.path, start_new_session=True,
             env={**os.environ, "PYTHONPATH": path},
         )  # fmt: skip
-    return _wait_for(home, process)
+    running = _wait_for(home, process)
+    if running is None:
+        raise ServerError(f"The server on {home.path} stopped as soon as it had started; see {home.server_log}.")
+    return running
 
 
-def _wait_for(home: Home, process: subprocess.Popen[bytes] | None) -> Running:
-    """Wait until a server holds the lock and accepts connections; `process` is the one we started, if we did."""
+def _wait_for(home: Home, process: subprocess.Popen[bytes] | None) -> Running | None:
+    """Wait until a server holds the lock and accepts connections; `process` is the one we started, if we did.
+
+    None if we started none and the other one has stopped.
+    """
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         running = home.running()
@@ -77,7 +84,7 @@ def _wait_for(home: Home, process: subprocess.Popen[bytes] | None) -> Running:
                 _last_line(home.server_log) or f"The server ended with code {code}; see {home.server_log}."
             )
         if process is None and not home.locked():
-            raise ServerError(f"The server on {home.path} stopped meanwhile; start it again.")
+            return None
         time.sleep(0.02)
     raise ServerError(f"The server on {home.path} was not ready after {START_SECONDS:.0f} s; see {home.server_log}.")
 
@@ -103,9 +110,9 @@ def stop(home_path: Path) -> bool:
         return False
     _signal(running.pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_SECONDS
-    while home.locked() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    if home.locked():
+    while home.running() == running and time.monotonic() < deadline:
+        time.sleep(0.02)
+    if home.running() == running:
         _signal(running.pid, signal.SIGKILL)
     return True
 

@@ -64,7 +64,7 @@ class Environments:
         on_line(f"installing {requirements.name} into a cached environment {venv.name}")
         shutil.rmtree(venv, ignore_errors=True)
         venv.parent.mkdir(parents=True, exist_ok=True)
-        _run([sys.executable, "-m", "venv", str(venv)], on_line)
+        _run([sys.executable, "-m", "venv", str(venv)], requirements.parent, on_line)
         pip = [
             str(venv / "bin" / "python"),
             "-m",
@@ -74,13 +74,15 @@ class Environments:
             "--no-input",
             "--quiet",
         ]
-        _run([*pip, "-r", str(requirements), *extra], on_line)
+        _run([*pip, "-r", str(requirements), *extra], requirements.parent, on_line)
         (venv / ".complete").touch()
 
 
-def _run(command: list[str], on_line: Callable[[str], None]) -> None:
+def _run(command: list[str], folder: Path, on_line: Callable[[str], None]) -> None:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False)
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False
+        )
     except subprocess.TimeoutExpired as error:
         raise JobError(
             f"Installing requirements.txt took longer than {_INSTALL_SECONDS} s; look at the network."
@@ -95,7 +97,10 @@ def _run(command: list[str], on_line: Callable[[str], None]) -> None:
 
 
 def clean_environment(container_home: Path, extra: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a container: little of this machine's, nothing of the server's, then `extra` (which wins)."""
+    """The environment of a container: little of this machine's, nothing of the server's, then `extra` (which wins).
+
+    Raises JobError for what no process can be given.
+    """
     kept = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "SSL_CERT_FILE", "SSL_CERT_DIR")
     base = {name: os.environ[name] for name in kept if name in os.environ}
     base |= {
@@ -107,4 +112,10 @@ def clean_environment(container_home: Path, extra: Mapping[str, str]) -> dict[st
         "PYTHONNOUSERSITE": "1",
         "PYTHONHASHSEED": "0",
     }
-    return base | dict(extra)
+    whole = base | dict(extra)
+    for name, value in whole.items():
+        if "=" in name or "\0" in name + value:
+            raise JobError(
+                f"The environment variable {name!r} has '=' or NUL in it, which no process can be given; rename it."
+            )
+    return whole

@@ -121,9 +121,8 @@ class Front:
         service_name, operations = ALL.get(prefix, ("", {}))
         if request.method != "POST" or request.path != "/" or name not in operations:
             asked = target or f"{request.method} {unquote(request.path)}"
-            raise ServiceError(
-                "UnknownOperationException", f"local_sagemaker has no operation {asked!r}; docs list those it has."
-            )
+            remedy = "`python -m local_sagemaker operations` lists those it has."
+            raise ServiceError("UnknownOperationException", f"local_sagemaker has no operation {asked!r}; {remedy}")
         operation = protocol.service(service_name).operation_model(name)
         response = operations[name](self._platform, protocol.parse(operation, request.body))
         return protocol.serialize(operation, response)
@@ -229,13 +228,14 @@ class _Invocation:
 class Connection(asyncio.Protocol):
     """One client connection: requests in order, one at a time; the next one waits in the buffer."""
 
-    __slots__ = ("_buffer", "_busy", "_close", "_front", "_head", "_length", "_transport")
+    __slots__ = ("_buffer", "_busy", "_close", "_front", "_head", "_length", "_paused", "_transport")
 
     def __init__(self, front: Front) -> None:
         self._front = front
         self._buffer = b""
         self._busy = False
         self._close = False
+        self._paused = False
         self._head: tuple[str, str, str, dict[str, str]] | None = None
         self._length = 0
         self._transport: asyncio.Transport | None = None
@@ -252,7 +252,8 @@ class Connection(asyncio.Protocol):
         self._buffer = self._buffer + data if self._buffer else data
         if not self._busy:
             self._advance()
-        elif len(self._buffer) > MAX_HEAD and self._transport is not None:
+        elif len(self._buffer) > MAX_HEAD and self._transport is not None and not self._paused:
+            self._paused = True
             self._transport.pause_reading()  # a client that pipelines without reading must not fill the memory
 
     def close_when_idle(self) -> None:
@@ -272,10 +273,14 @@ class Connection(asyncio.Protocol):
         if closing:
             self._transport.close()
         elif self._buffer:
-            self._transport.resume_reading()
-            self._advance()
+            if self._paused:
+                self._paused = False
+                self._transport.resume_reading()
+            asyncio.get_running_loop().call_soon(self._advance)
 
     def _advance(self) -> None:
+        if self._busy or self._transport is None:
+            return
         if self._head is None:
             end = self._buffer.find(b"\r\n\r\n")
             if end < 0:

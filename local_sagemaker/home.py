@@ -7,6 +7,9 @@ import json
 import os
 import secrets
 import string
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -127,17 +130,25 @@ class Home:
                 return True
             return False
 
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """Wait for, and hold, the lock of those that start the server."""
+        with (self.path / "start.lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
     def lock(self) -> Any:
         """Hold the lock while the returned file is open. Raises ServerError if another server runs."""
         file = (self.path / "server.lock").open("a")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.close()
-            raise ServerError(
-                f"A server runs on {self.path} already; use it, or `python -m local_sagemaker stop`."
-            ) from error
-        return file
+        for _ in range(50):  # one second: `locked` of another process holds it for a moment
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.02)
+            else:
+                return file
+        file.close()
+        raise ServerError(f"A server runs on {self.path} already; use it, or `python -m local_sagemaker stop`.")
 
 
 def write_private(path: Path, content: dict[str, Any]) -> None:

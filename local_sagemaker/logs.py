@@ -65,6 +65,10 @@ class Logs:
     def size(self, group: str, stream: str) -> int:
         return self._path(group, stream).stat().st_size
 
+    def last_written(self, group: str, stream: str) -> int:
+        """Epoch milliseconds."""
+        return int(self._path(group, stream).stat().st_mtime * 1000)
+
     def read(self, group: str, stream: str, *, start: int = 0, limit: int | None = None) -> list[Event]:
         """Events from the byte offset `start` on, at most `limit`. A line still being written is left for later."""
         events: list[Event] = []

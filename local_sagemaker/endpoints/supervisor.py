@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import logging
 import random
+import secrets
 import tempfile
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
@@ -55,6 +56,7 @@ class Supervisor:
         self._loop = loop
         self._artifacts = Artifacts(platform.home.artifacts, platform.objects)
         self._sockets = _socket_folder(platform.home.path)
+        self._token = secrets.token_hex(6)  # a worker of a killed server may still end, and must not meet our sockets
         self._numbers = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
         self.routes: dict[str, Route] = {}
@@ -158,15 +160,15 @@ class Supervisor:
 
     def _starter(self, endpoint: str, variant: dict[str, Any]) -> Callable[[Callable[[int], None]], Awaitable[Worker]]:
         async def start(on_exit: Callable[[int], None]) -> Worker:
-            number = next(self._numbers)
-            stream = self._platform.logs.open(
-                f"/aws/sagemaker/Endpoints/{endpoint}", f"{variant['name']}/i-{number:017x}"
-            )
+            instance = f"{self._token}{next(self._numbers):05x}"
+            stream = self._platform.logs.open(f"/aws/sagemaker/Endpoints/{endpoint}", f"{variant['name']}/i-{instance}")
             try:
                 launch = await self._loop.run_in_executor(None, self._launch, variant, stream.write)
             except JobError as error:
+                stream.write(str(error))
+                stream.close()
                 raise StartError(str(error)) from error
-            return await Worker.start(launch, self._sockets / f"{number}.sock", stream, on_exit)
+            return await Worker.start(launch, self._sockets / f"{instance}.sock", stream, on_exit)
 
         return start
 

@@ -55,7 +55,7 @@ class Worker:
                 cwd=launch.cwd,
                 grace_seconds=DRAIN_SECONDS,
                 on_line=stream.write,
-                on_exit=lambda code: _call(loop, on_exit, code),
+                on_exit=lambda code: _ended(loop, stream, on_exit, code),
             ),
         )
         worker = cls(process, Upstream(loop, str(socket_path)), socket_path)
@@ -77,7 +77,8 @@ class Worker:
         self._socket_path.unlink(missing_ok=True)
 
 
-def _call(loop: asyncio.AbstractEventLoop, on_exit: Callable[[int], None], code: int) -> None:
+def _ended(loop: asyncio.AbstractEventLoop, stream: Stream, on_exit: Callable[[int], None], code: int) -> None:
+    stream.close()
     if not loop.is_closed():
         loop.call_soon_threadsafe(on_exit, code)
 

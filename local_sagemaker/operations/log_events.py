@@ -31,14 +31,14 @@ def describe_log_streams(platform: Platform, request: dict[str, Any]) -> dict[st
 
 
 def _described(platform: Platform, group: str, name: str) -> dict[str, Any]:
-    events = platform.logs.read(group, name)
+    events = platform.logs.read(group, name, limit=1)
     stream: dict[str, Any] = {
         "logStreamName": name,
         "arn": f"{_arn(platform, group)}:log-stream:{name}",
         "storedBytes": 0,
     }
     if events:
-        first, last = events[0].timestamp, events[-1].timestamp
+        first, last = events[0].timestamp, platform.logs.last_written(group, name)
         stream |= {
             "creationTime": first,
             "firstEventTimestamp": first,

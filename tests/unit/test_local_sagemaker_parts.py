@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -333,3 +336,37 @@ def test_a_stream_is_read_on_from_where_the_last_read_ended(tmp_path: Path) -> N
     assert ([event.message for event in first], [event.message for event in again]) == (["one"], ["two\u2028é"])
     assert logs.streams("/aws/group", "job/") == ["job/../algo-1"]
     assert {path.parent.parent for path in tmp_path.rglob("*.jsonl")} == {tmp_path}
+
+
+# Environments --------------------------------------------------------------------------------------------------------
+
+
+def test_a_variable_that_no_process_can_be_given_is_named(tmp_path: Path) -> None:
+    with pytest.raises(JobError, match="SM_HP_A=B"):
+        environments.clean_environment(tmp_path, {"SM_HP_A=B": "1"})
+
+
+def test_requirements_that_are_not_met_are_installed_once_into_an_environment_of_their_own(tmp_path: Path) -> None:
+    wheel = tmp_path / "tinyproject-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("tinyproject.py", "answer = 42\n")
+        archive.writestr(
+            "tinyproject-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tinyproject\nVersion: 1.0\n"
+        )
+        archive.writestr(
+            "tinyproject-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr("tinyproject-1.0.dist-info/RECORD", "")
+    (tmp_path / "requirements.txt").write_text("--no-index\n--find-links .\ntinyproject==1.0\n")
+    lines: list[str] = []
+    cache = environments.Environments(tmp_path / "cache")
+    python = cache.python(tmp_path, lines.append)
+    assert cache.python(tmp_path, lines.append) == python != sys.executable
+    assert len(lines) == 1
+    done = subprocess.run(
+        [python, "-c", "import tinyproject; print(tinyproject.answer)"], capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "42"
+    (tmp_path / "requirements.txt").write_text("--no-index\nno-such-package-at-all\n")
+    with pytest.raises(JobError, match=r"requirements\.txt cannot be installed: .*no-such-package-at-all"):
+        cache.python(tmp_path, lines.append)

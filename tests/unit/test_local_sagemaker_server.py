@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -139,6 +140,25 @@ def test_what_is_no_request_is_answered_and_the_connection_closed(server: Server
             answer += block
     assert answer.startswith(f"HTTP/1.1 {status} ".encode())
     assert b"Traceback" not in answer
+
+
+def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.running.port), timeout=5) as connection:
+        ping, last = b"GET /ping HTTP/1.1\r\nhost: a\r\n\r\n", b"GET /ping HTTP/1.0\r\n\r\n"
+        connection.sendall(ping + b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{}" + ping + last)
+        answer = b""
+        while block := connection.recv(65536):
+            answer += block
+    assert re.findall(rb"HTTP/1\.1 (\d+) ", answer) == [b"200", b"403", b"200", b"200"]
+
+
+def test_many_that_start_it_at_once_get_one_server(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "local_sagemaker", "start", "--home", str(tmp_path / "home")]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    said = {process.communicate(timeout=30)[0] for process in started}
+    daemon.stop(tmp_path / "home")
+    assert len(said) == 1
+    assert [process.returncode for process in started] == [0, 0, 0]
 
 
 # Training ------------------------------------------------------------------------------------------------------------
