@@ -171,10 +171,11 @@ class _OpenVersion:
         self._names = self._table["name"].to_pylist()
         self._name_ids = self._table["name_id"].to_pylist()
         self._number_of = {name_id: number for number, name_id in enumerate(self._name_ids)}
-        self._by_key: dict[str, list[int]] = {}
+        # Tuples of numbers, since the garbage collector need not look into them: lists slow all that runs afterwards.
+        self._by_key: dict[str, tuple[int, ...]] = {}
         for number, key in enumerate(self._table[KEY].to_pylist()):
             if key:
-                self._by_key.setdefault(key, []).append(number)
+                self._by_key[key] = (*self._by_key.get(key, ()), number)
         self._hits: dict[tuple[str, int], list[Hit]] = {}
 
     def entries(self, name_ids: Sequence[str]) -> dict[str, NameEntry]:

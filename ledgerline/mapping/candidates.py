@@ -22,8 +22,8 @@ from ledgerline.names.normalise import core
 if TYPE_CHECKING:
     from ledgerline.names.facts import Facts
 
-MAX_CANDIDATES = 12
-HITS_PER_CHANNEL = 8
+MAX_CANDIDATES = 10
+HITS_PER_CHANNEL = 6
 MIN_SPELLING, LONG_NAME = 0.88, 8  # two slips in ten letters
 # What each channel's first place is worth when the union is cut to MAX_CANDIDATES; a literal name always stays.
 _CHANNEL_WEIGHT: dict[Channel, float] = {"exact": 4.0, "graph": 4.0, "bm25": 1.0, "ngram": 1.0}

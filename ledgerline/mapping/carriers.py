@@ -46,8 +46,9 @@ BRACKET_SENTENCES = (
     "The list holds {} ({}: {}) and three others.",
     "Shares of {} ({}: {}) were unchanged.",
 )
-CASHTAG_SENTENCES = ("${} calendar for the week", "Watching ${} today", "Listed: ${} and others")
 TICKER_SENTENCES = (
+    "${} calendar for the week",
+    "Watching ${} today",
     "The company trades under the symbol ({}).",
     "The shares (NASDAQ: {}) were unchanged.",
     "The issuer (NYSE: {}) filed its report.",
