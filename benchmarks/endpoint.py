@@ -5,7 +5,8 @@
 Serves the inference code of model_projects/ticker_ranker over a LightGBM model that is trained here on seeded noise; a
 request holds one mention with 20 candidates of 20 features. Clients are in a process of their own, keep their
 connections, and sign; the server checks every signature. CPU is that of the server and the worker, from /proc, in the
-steady phase; latencies too. Then the model is replaced again and again under the same load.
+steady phase; latencies too. `handlers_us_per_request` is the share of the project's own code, measured alone in the
+same run. Then the model is replaced again and again under the same load.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import json
 import multiprocessing
 import os
 import statistics
+import sys
 import tarfile
 import tempfile
 import time
@@ -158,6 +160,23 @@ class Load:
         return found
 
 
+def handlers_us(folder: Path) -> float:
+    """CPU of the project's handlers alone, in this process: what no server can be cheaper than."""
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("inference_alone", folder / "code" / "inference.py")
+    if spec is None or spec.loader is None:
+        raise RuntimeError(f"{folder} has no code/inference.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    model, body, kind = module.model_fn(str(folder)), request_body().decode(), "application/json"
+    begin = time.process_time()
+    for _ in range(2000):
+        module.output_fn(module.predict_fn(module.input_fn(body, kind), model), kind)
+    return (time.process_time() - begin) / 2000 * 1e6
+
+
 # Measuring -----------------------------------------------------------------------------------------------------------
 
 
@@ -291,6 +310,7 @@ def measure(folder: Path, requests: int, updates: int, clients: int) -> dict[str
     measured = None if cpu is None or cpu_after is None else round((cpu_after - cpu) / len(steady) * 1e6, 1)
     return {
         "cpu_us_per_request": measured,
+        "handlers_us_per_request": round(handlers_us(model), 1),
         "p50_ms": round(statistics.median(latencies), 3),
         "p99_ms": round(percentile(latencies, 0.99), 3),
         "requests_per_s": round(len(steady) / seconds),

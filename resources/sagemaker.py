@@ -467,8 +467,8 @@ class SageMaker(ConfigurableResource):
         return _valid_name(f"{self.prefix}-{name}", 63)
 
     def _unique(self, name: str) -> str:
-        """`_name` with the time and eight random digits, so that no two jobs or configs have one name."""
-        suffix = f"{time.strftime('%Y%m%d%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:8]}"
+        """`_name` with the time and random digits, so that no two jobs or configs have one name."""
+        suffix = f"{time.strftime('%m%d%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:6]}"
         return f"{_valid_name(self._name(name), 63 - len(suffix) - 1)}-{suffix}"
 
     def _sagemaker(self) -> Any:

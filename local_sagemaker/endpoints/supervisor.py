@@ -89,7 +89,9 @@ class Supervisor:
         await self._loop.run_in_executor(None, self._artifacts.keep_only, served)
 
     async def close(self) -> None:
-        """Drain every endpoint, all at once."""
+        """Drain every endpoint, all at once. An update under way is given up: the next server keeps the old release."""
+        for task in self._tasks:
+            task.cancel()
         await asyncio.gather(*(fleet.drain() for route in self.routes.values() for fleet in route.fleets))
         await asyncio.gather(*self._tasks, return_exceptions=True)
 

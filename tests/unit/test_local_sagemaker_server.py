@@ -697,6 +697,21 @@ def test_stop_answers_what_was_asked_and_leaves_no_process(tmp_path: Path) -> No
     assert not list((own.home.path / "run").glob("*.sock"))
 
 
+def test_stop_gives_up_what_is_under_way_and_says_so_after_the_next_start(own_server: Server) -> None:
+    own_server.endpoint("kept", model_archive("old"))
+    own_server.train("cut-short", {"train.py": "import time; print('ready', flush=True); time.sleep(60)"})
+    until(lambda: _lines(own_server, "TrainingJobs", "cut-short"), bool)
+    slow = own_server.config("kept-2", model_archive("new", f"import time; time.sleep(60)\n{INFERENCE}"))
+    own_server.sagemaker.update_endpoint(EndpointName="kept", EndpointConfigName=slow)
+    own_server.stop()
+    own_server.start()
+    described = own_server.sagemaker.describe_endpoint(EndpointName="kept")
+    assert (described["EndpointStatus"], described["EndpointConfigName"]) == ("InService", "kept-1")
+    assert json.loads(own_server.ask("kept")["Body"].read())["name"] == "old"
+    job = own_server.sagemaker.describe_training_job(TrainingJobName="cut-short")
+    assert job["FailureReason"] == "InternalServerError: the server was stopped while the job was running."
+
+
 def test_every_operation_of_the_server_is_executed_by_a_test_here() -> None:
     text = Path(__file__).read_text() + (Path(__file__).parent / "local_sagemaker_tools.py").read_text()
     from botocore import xform_name
