@@ -7,7 +7,8 @@ what is judged is what will be served. The same model and rows give the same byt
     metrics            over mentions: open_set_accuracy (right company, or none where none is right), correct_link_rate
                        (of mentions with a company), false_link_rate (linked, of mentions without one), wrong_link_rate
                        (linked to another company, of mentions with one), calibration_error (expected, 10 equal bins)
-    slices             the same by `kind`, with the number of mentions as `rows`
+    slices             the same by `kind` (how the example was made) and by `answer` (company or none), with the number
+                       of mentions as `rows`
     calibration        [mean probability, share that is right, mentions] of each bin that is not empty
     rows               mentions
 
@@ -132,13 +133,21 @@ def evaluate(mentions: list[dict[str, Any]], answers: list[dict[str, Any]]) -> d
     best = [_best(mention, one) for mention, one in zip(mentions, answers, strict=True)]
     right = np.array([truth is not None and truth == one for truth, one in zip(truths, best, strict=True)])
     error, bins = calibration(np.array([one["score"] for one in answers]), right)
-    kinds = sorted({mention["kind"] for mention in mentions})
-    slices = {}
-    for kind in kinds:
-        inside = [at for at, mention in enumerate(mentions) if mention["kind"] == kind]
-        slices[kind] = rates([truths[at] for at in inside], [given[at] for at in inside]) | {"rows": len(inside)}
+    slices = {
+        "kind": sliced([mention["kind"] for mention in mentions], truths, given),
+        "answer": sliced(["none" if truth is None else "company" for truth in truths], truths, given),
+    }
     metrics = rates(truths, given) | {"calibration_error": error}
-    return {"metrics": metrics, "slices": {"kind": slices}, "calibration": bins, "rows": len(mentions)}
+    return {"metrics": metrics, "slices": slices, "calibration": bins, "rows": len(mentions)}
+
+
+def sliced(values: list[str], truths: list[str | None], given: list[str | None]) -> dict[str, dict[str, Any]]:
+    """The rates over the mentions of each value, and how many they are."""
+    found: dict[str, dict[str, Any]] = {}
+    for value in sorted(set(values)):
+        inside = [at for at, one in enumerate(values) if one == value]
+        found[value] = rates([truths[at] for at in inside], [given[at] for at in inside]) | {"rows": len(inside)}
+    return found
 
 
 def _best(mention: dict[str, Any], one: dict[str, Any]) -> str | None:

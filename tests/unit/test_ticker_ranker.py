@@ -156,7 +156,9 @@ def test_the_evaluation_has_metrics_slices_and_calibration(trained: Path) -> Non
     assert report["metrics"]["open_set_accuracy"] > 0.8
     assert set(report["slices"]["kind"]) == {"current_name", "subsidiary"}
     assert report["slices"]["kind"]["subsidiary"]["correct_link_rate"] is None
-    assert sum(slice_["rows"] for slice_ in report["slices"]["kind"].values()) == report["rows"]
+    assert set(report["slices"]["answer"]) == {"company", "none"}
+    for slices in report["slices"].values():
+        assert sum(one["rows"] for one in slices.values()) == report["rows"]
     assert sum(count for _, _, count in report["calibration"]) == report["rows"]
 
 
