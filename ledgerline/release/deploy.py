@@ -86,8 +86,11 @@ def examine(
 def recorded_reports(
     project: ModelProject, recorded: Candidate | Evaluated, records: Sequence[Any], objects: ObjectStore
 ) -> tuple[EvaluationReport, EvaluationReport | None]:
-    """The report of a recorded evaluation and the live model's on the same rows, read and checked now."""
-    report = _report(recorded, objects)
+    """The report of a recorded evaluation and the live model's on the same rows, read and checked now.
+
+    Raises GateRefusal if a report is not the one that was recorded.
+    """
+    report = _unchanged_report(recorded, objects)
     return report, _live_report(project, recorded, report, records, objects)
 
 
@@ -136,12 +139,16 @@ def _live_report(
             f"{candidate.model_digest[:12]}, so nothing shows that the candidate is not worse. "
             f"Materialize {project.name}/evaluation and model_version again.",
         )
+    return _unchanged_report(recorded, objects)
+
+
+def _unchanged_report(recorded: Candidate | Evaluated, objects: ObjectStore) -> EvaluationReport:
     found = _report(recorded, objects)
-    if found.digest != recorded.report_digest:
+    if (found.digest, found.model_digest) != (recorded.report_digest, recorded.model_digest):
         raise GateRefusal(
             "report_unchanged",
-            f"the report of the live model at {recorded.report_uri} was changed since it was written. "
-            f"Materialize {project.name}/evaluation again.",
+            f"the report of model {recorded.model_digest[:12]} at {recorded.report_uri} was changed since it was "
+            f"written. Materialize {recorded.project}/evaluation and model_version again.",
         )
     return found
 

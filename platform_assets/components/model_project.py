@@ -147,7 +147,7 @@ def _common(project: ModelProject, step: str, *, version: str, kinds: set[str]) 
         "group_name": project.name,
         "owners": [project.config.owner],
         "kinds": kinds,
-        "tags": {name: value for name, value in project.config.tags.items()},
+        "tags": dict(project.config.tags),
         "code_version": version[:12],
     }
 
@@ -487,7 +487,7 @@ def _qa_metadata(candidate: "Candidate", found: "QaReport") -> dict[str, Any]:
 
 def _live_endpoint(project: ModelProject) -> dg.AssetsDefinition:
     steps = ("evaluation", "model_version", *(("qa_report",) if project.config.serving.qa else ()))
-    pins = {pin: PIN_RESOURCES[pin] for pin in project.config.serving.pins}
+    pins: dict[str, str] = {pin: PIN_RESOURCES[pin] for pin in project.config.serving.pins}
 
     @dg.asset(
         **_common(project, "live_endpoint", version=project.policy.digest, kinds={"sagemaker"}),
