@@ -659,7 +659,7 @@ def _respaced(shown: str, rng: random.Random) -> str:
     humps = [at for at in range(1, len(first)) if first[at].isupper() and first[at - 1].islower()]
     if humps:
         return f"{first[: humps[0]]} {first[humps[0] :]} {rest}".strip()
-    if rest and rng.random() < 0.7:
+    if len(_without_form(shown).split()) > 1 and rng.random() < 0.7:
         return first + rest
     at = len(first) // 2
     return f"{first[:at]} {first[at:].capitalize()} {rest}".strip() if len(first) > 5 else shown
