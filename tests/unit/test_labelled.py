@@ -78,7 +78,7 @@ def test_rows_have_the_schema_one_label_at_most_and_the_feature_set(facts: Facts
     assert rows.schema == LABELLED_CANDIDATES
     assert rows["feature_set"].unique().to_pylist() == [FEATURE_SET]
     assert {len(features) for features in rows["features"].to_pylist()} == {len(FEATURES)}
-    labels = Counter()
+    labels: Counter[str] = Counter()
     for row in rows.to_pylist():
         labels[row["mention_id"]] += row["label"]
         assert row["label"] == (row["company_id"] is not None and row["company_id"] == row["truth"])
