@@ -113,9 +113,10 @@ def show(progress: Progress, mention: str, day: date, asked: Asked) -> None:
         progress.say(f"{mention} as of {day} -> {mapped.ticker} ({mapped.exchange}), {mapped.company_id}, score {mapped.score:.3f}")
     else:
         progress.say(f"{mention} as of {day} -> none: {WHY_NONE[str(mapped.none_reason)]} (best score {mapped.score:.3f})")
+    what = "proof" if mapped.ticker else "considered"
     for step in describe_path(mapped.path).split("; "):
         if step:
-            progress.say(f"  proof: {step}")
+            progress.say(f"  {what}: {step}")
     ranked = sorted(zip(asked.scores, asked.candidates, strict=True), key=lambda pair: -pair[0])
     chosen = mapped.company_id
     others = [(score, one) for score, one in ranked if one.company_id != chosen][:RUNNERS_UP]

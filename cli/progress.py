@@ -47,7 +47,7 @@ class Progress:
     def table(self, title: str, columns: list[str], rows: list[list[object]]) -> None:
         shown = Table(title=title, title_justify="left")
         for column in columns:
-            shown.add_column(column)
+            shown.add_column(column, overflow="fold")
         for row in rows:
             shown.add_row(*map(str, row))
         self.console.print(shown)
@@ -56,4 +56,4 @@ class Progress:
         self.console.print(text, markup=False)
 
     def _line(self, mark: str, title: str, said: str, started: float) -> None:
-        self.console.print(f"{mark} {title:<22} {said}  ({time.monotonic() - started:.1f} s)", markup=False)
+        self.console.print(f"{mark} {title:<28} {said}  ({time.monotonic() - started:.1f} s)", markup=False)

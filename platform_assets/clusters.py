@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from ledgerline.ports import Lake, ObjectStore
-from platform_assets.days import SINGLE_RUN, derive_days
+from platform_assets.days import SINGLE_RUN, days_of, derive_days
 from platform_assets.documents import documents
 from platform_assets.owners import NLP
 from platform_assets.partitions import parse_partition_key, source_day
@@ -36,15 +36,15 @@ def clusters(
 
     uri = object_store.uri("clusters", "near_duplicates.state")
     state = load_state(object_store, uri)
+    # All days are assigned and the state is kept before the lake has a row: if the run dies in between, the next one gives
+    # the same answers again. Writing it once and not per day is what a backfill of many days lives on.
+    for _, source, day in days_of(context):
+        cluster_rows(*day_rows(lake, source, day), state)
+    object_store.put(uri, state.to_bytes())
 
     def make(rows: "pa.Table", key: str) -> "tuple[pa.Table, Mapping[str, Any]]":
         source, day = parse_partition_key(key)
-        parties = lake.read(
-            "filings", columns=["filing_id", "party_ids"], where={"source": source, "day": day.isoformat()}
-        )
-        made = cluster_rows(rows, parties, state)
-        # The state first: if the run dies before the lake has the rows, the next one gives the same answers again.
-        object_store.put(uri, state.to_bytes())
+        made = cluster_rows(rows, parties_of(lake, source, day.isoformat()), state)
         sizes = sorted((c["counts"] for c in made["cluster_id"].value_counts().to_pylist()), reverse=True)
         linked = [row for row in made.to_pylist() if row["linked_to"]]
         return made, {
@@ -61,6 +61,15 @@ def clusters(
 
     written = derive_days(context, lake, made_from="documents", table="clusters", make=make)
     return dg.MaterializeResult(metadata={"documents in run": sum(rows.num_rows for rows in written.values())})
+
+
+def day_rows(lake: Lake, source: str, day: str) -> "tuple[pa.Table, pa.Table]":
+    """The documents of a day, and the parties of its filings."""
+    return lake.read("documents", where={"source": source, "day": day}), parties_of(lake, source, day)
+
+
+def parties_of(lake: Lake, source: str, day: str) -> "pa.Table":
+    return lake.read("filings", columns=["filing_id", "party_ids"], where={"source": source, "day": day})
 
 
 def _size_counts(sizes: list[int]) -> dict[str, float]:
