@@ -1,8 +1,8 @@
-"""Operator jobs: approve, reject, rollback. Thin: what they do is in ledgerline.release, and the command line calls the same.
+"""Operator jobs: approve, reject, rollback. Thin: ledgerline.release does it, the command line calls the same.
 
 From a shell: `dagster job execute -m platform_assets.definitions -j approve -c approve.yaml` with
 
-    ops: {approve_model: {config: {project: ticker_ranker, model_digest: 1a2b3c4d, approver: Kim, reason: better on names}}}
+    ops: {approve_model: {config: {project: ticker_ranker, model_digest: 1a2b3c4d, approver: Kim, reason: better}}}
 """
 
 from collections.abc import Sequence
@@ -121,9 +121,8 @@ def _decision_job(
     def decide_op(context: dg.OpExecutionContext, config: DecisionConfig) -> None:
         with permanent_failures(context):
             approval = decide_on(decision, projects, config, **_ports(context))
-        context.log.info(
-            f"{approval.approver}: {decision} model {approval.model_digest[:12]} of {approval.project} ({approval.reason})"
-        )
+        model = f"model {approval.model_digest[:12]} of {approval.project}"
+        context.log.info(f"{approval.approver}: {decision} {model} ({approval.reason})")
 
     @dg.job(name=name, description=description, tags=NO_RUN_RETRY)
     def decision_job() -> None:

@@ -26,11 +26,14 @@ def train_when_new_data() -> dg.AutomationCondition:
 def deploy_when_gated() -> dg.AutomationCondition:
     """For a live endpoint.
 
-    Fires when the QA report or the model version is new and every blocking check upstream has passed for it. Must not
-    fire for a failing model. Approval is not a condition here: an unapproved candidate waits, and the sensor
-    `approved_models` asks for the endpoint once it is approved. The deploy code judges again by itself either way.
+    Fires when the QA report or the model version is new and every check upstream has passed for it, also the check
+    `approved`, which blocks nothing else. Must not fire for a failing model, nor for an unapproved one: that waits, and
+    the sensor `approved_models` asks for the endpoint once it is approved. The deploy code judges again either way.
     """
-    return _eager_behind_checks().with_label("deploy_when_gated")
+    every_check_passed = dg.AutomationCondition.all_deps_match(
+        dg.AutomationCondition.all_checks_match(dg.AutomationCondition.check_passed())
+    )
+    return (_eager_behind_checks() & every_check_passed).with_label("deploy_when_gated")
 
 
 def _eager_behind_checks() -> dg.AutomationCondition:

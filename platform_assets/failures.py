@@ -23,8 +23,8 @@ def permanent_failures(context: dg.AssetExecutionContext | dg.OpExecutionContext
     try:
         yield
     except PermanentFailure as failure:
-        if context.instance.has_run(context.run_id):
-            context.instance.add_run_tags(context.run_id, NO_RUN_RETRY)
+        if context.instance.has_run(context.run.run_id):
+            context.instance.add_run_tags(context.run.run_id, NO_RUN_RETRY)
         rule = getattr(failure, "rule", None)
         raise dg.Failure(
             description=str(failure), metadata={"rule": rule} if rule else {}, allow_retries=False

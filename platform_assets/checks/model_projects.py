@@ -1,7 +1,7 @@
 """Checks of a model project: what the gate says, who has to approve, whether QA served the judged bytes.
 
-They show; they do not enforce. `gate` and `same_bytes` call the predicates that ledgerline/release/deploy.py calls again
-before a model goes live.
+They show; they do not enforce. `gate` and `same_bytes` call the predicates that ledgerline/release/deploy.py calls
+again before a model goes live.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ def _gate(project: ModelProject) -> dg.AssetChecksDefinition:
         asset=dg.AssetKey([project.name, "evaluation"]),
         name="gate",
         blocking=True,
-        description="Every rule of the gate in config.yaml holds for the newest evaluation. Nothing after it runs otherwise.",
+        description="Every rule of the gate in config.yaml holds for the newest evaluation.",
     )
     def gate(
         context: dg.AssetCheckExecutionContext,
@@ -73,7 +73,7 @@ def _approved(project: ModelProject) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=dg.AssetKey([project.name, "model_version"]),
         name="approved",
-        description="Somebody approved exactly this model, report and policy. While it waits this is a warning, no failure.",
+        description="Somebody approved exactly this model, report and policy. A model that waits is a warning.",
     )
     def approved(
         object_store: dg.ResourceParam[ObjectStore], release_ledger: dg.ResourceParam[ReleaseLedger]

@@ -1,4 +1,4 @@
-"""A folder of model_projects/ -> assets, checks and a schedule. Thin: what the steps do is in ledgerline.projects.pipeline.
+"""A folder of model_projects/ -> assets, checks and a schedule. Thin: ledgerline.projects.pipeline does the work.
 
 Belongs here: keys, dependencies, metadata and which step hands what to the next. Not here: the gate
 (ledgerline/release), its checks (platform_assets/checks/model_projects.py), operator jobs (jobs/releases.py).
@@ -102,13 +102,13 @@ class LiveProvenance(Provenance):
 
 
 def load_project_definitions(root: Path) -> tuple[list[str], list[dg.Definitions]]:
-    """Names and definitions of every project below `root`. Raises ConfigurationError for a config.yaml that is wrong."""
+    """Names and definitions of every project below `root`. Raises ConfigurationError for a wrong config.yaml."""
     projects = load_projects(root)
     return [project.name for project in projects], [model_project_definitions(project) for project in projects]
 
 
 def model_project_definitions(project: ModelProject) -> dg.Definitions:
-    """The assets `<project>/training_set` to `<project>/live_endpoint` with their checks and, if asked for, a schedule."""
+    """The assets `<project>/training_set` to `<project>/live_endpoint` with checks and, if asked for, a schedule."""
     steps = [_training_set, _model, _evaluation, _model_version, _live_endpoint]
     if project.config.serving.qa:
         steps += [_qa_endpoint, _qa_report]
@@ -168,7 +168,7 @@ def _pipeline(
         ledger=release_ledger,
         clock=_now,
         log=context.log.info,
-        run=context.run_id,
+        run=context.run.run_id,
     )
 
 
@@ -209,7 +209,7 @@ def _experiment_fails_too(
         yield
     except Exception:
         tags = {"failed_in": f"{project.name}/{step}"}
-        with experiments.run(project.name, dagster_run_id=context.run_id, tags=tags):
+        with experiments.run(project.name, dagster_run_id=context.run.run_id, tags=tags):
             raise
 
 
@@ -223,13 +223,11 @@ def _training_set(project: ModelProject) -> dg.AssetsDefinition:
     @dg.asset(
         **_common(project, "training_set", version=project.dataset_digest, kinds={"python", "parquet"}),
         deps=deps,
-        description=f"Rows of the lake table `{dataset.table}` that {project.name} learns from, at a recorded version.\n\n"
-        "Equal rows give equal bytes, and so the same digest, whatever the table's version.",
+        description=f"Rows of the lake table `{dataset.table}` that {project.name} learns from, at a recorded version."
+        "\n\nEqual rows give equal bytes, and so the same digest, whatever the table's version.",
         automation_condition=train_when_new_data(),
     )
-    def training_set(
-        lake: dg.ResourceParam[Lake], object_store: dg.ResourceParam[ObjectStore]
-    ) -> dg.MaterializeResult:
+    def training_set(lake: dg.ResourceParam[Lake], object_store: dg.ResourceParam[ObjectStore]) -> dg.MaterializeResult:
         from dataclasses import asdict
 
         from ledgerline.projects.pipeline import store_training_set
@@ -254,8 +252,8 @@ def _model(project: ModelProject) -> dg.AssetsDefinition:
     @dg.asset(
         **_common(project, "model", version=project.code_digest, kinds={"python", "sagemaker"}),
         deps=[key_of(project, "training_set")],
-        description=f"{project.config.description}\n\nTrained by `preprocessing.py` (processing job) and `train.py` (training "
-        "job), whose logs are in the run. The same data and code give the same digest.",
+        description=f"{project.config.description}\n\nTrained by `preprocessing.py` (processing job) and `train.py` "
+        "(training job), whose logs are in the run. The same data and code give the same digest.",
         automation_condition=train_when_new_data(),
         pool="sagemaker_jobs",
     )
@@ -281,7 +279,7 @@ def _model(project: ModelProject) -> dg.AssetsDefinition:
             "model_digest": trained.model_digest,
             "training_job": trained.training_job,
         }
-        with experiments.run(project.name, dagster_run_id=context.run_id, tags=tags) as run:
+        with experiments.run(project.name, dagster_run_id=context.run.run_id, tags=tags) as run:
             run.params(project.config.hyperparameters)
             run.metrics(trained.metrics)
             run_id = run.run_id
@@ -303,8 +301,8 @@ def _evaluation(project: ModelProject) -> dg.AssetsDefinition:
     @dg.asset(
         **_common(project, "evaluation", version=project.code_digest, kinds={"python", "sagemaker"}),
         deps=[key_of(project, "model")],
-        description="Report of `evaluation.py` on the test rows, for the candidate and for the live model on the same rows. "
-        "The check `gate` judges it.",
+        description="Report of `evaluation.py` on the test rows, for the candidate and for the live model on the same "
+        "rows. The check `gate` judges it.",
         automation_condition=train_when_new_data(),
         pool="sagemaker_jobs",
     )
@@ -323,7 +321,7 @@ def _evaluation(project: ModelProject) -> dg.AssetsDefinition:
         with permanent_failures(context), _experiment_fails_too(experiments, project, context, "evaluation"):
             found = evaluate(pipeline, trained)
         tags = {"model_digest": trained.model_digest, "verdict": found.verdict.summary}
-        with experiments.run(project.name, dagster_run_id=context.run_id, tags=tags) as run:
+        with experiments.run(project.name, dagster_run_id=context.run.run_id, tags=tags) as run:
             run.metrics({name: value for name, value in found.report.metrics.items() if value is not None})
             run.artifact("evaluation.json", found.report.to_json())
         return dg.MaterializeResult(
@@ -431,9 +429,7 @@ def _qa_endpoint(project: ModelProject) -> dg.AssetsDefinition:
             candidate = _newest_candidate(project, release_ledger)
             pipeline = _pipeline(project, context, object_store, sagemaker, release_ledger)
             config = put_on_qa(pipeline, candidate)
-        record = QaProvenance(
-            model_digest=candidate.model_digest, endpoint=project.qa_endpoint, endpoint_config=config
-        )
+        record = QaProvenance(model_digest=candidate.model_digest, endpoint=project.qa_endpoint, endpoint_config=config)
         return dg.MaterializeResult(data_version=dg.DataVersion(candidate.model_digest), metadata=record.metadata())
 
     return qa_endpoint
@@ -443,8 +439,8 @@ def _qa_report(project: ModelProject) -> dg.AssetsDefinition:
     @dg.asset(
         **_common(project, "qa_report", version=project.policy.digest, kinds={"python"}),
         deps=[key_of(project, "qa_endpoint")],
-        description="The same requests answered by QA and by live: which answers change, and whether QA serves the very "
-        "bytes that were judged.",
+        description="The same requests answered by QA and by live: which answers change, and whether QA serves the "
+        "very bytes that were judged.",
         automation_condition=train_when_new_data(),
     )
     def qa_report(
@@ -491,11 +487,11 @@ def _live_endpoint(project: ModelProject) -> dg.AssetsDefinition:
 
     @dg.asset(
         **_common(project, "live_endpoint", version=project.policy.digest, kinds={"sagemaker"}),
-        # `evaluation` is named although `model_version` comes after it: a condition sees the checks of direct deps only.
+        # `evaluation` is named although `model_version` comes after it: a condition sees checks of direct deps only.
         deps=[key_of(project, step) for step in steps],
         required_resource_keys={"object_store", "sagemaker", "release_ledger", *pins.values()},
-        description=f"The endpoint `{project.endpoint}` with the newest approved model.\n\nThe deploy code judges again on "
-        "the bytes as they are now and refuses, naming the rule, whatever asked for it. A failure leaves the previous "
+        description=f"The endpoint `{project.endpoint}` with the newest approved model.\n\nThe deploy code judges again "
+        "on the bytes as they are now and refuses, naming the rule, whatever asked for it. A failure leaves the previous "
         "release live. If exactly this model is live already, nothing happens.",
         automation_condition=deploy_when_gated(),
         pool="live_endpoint",
@@ -513,8 +509,8 @@ def _live_endpoint(project: ModelProject) -> dg.AssetsDefinition:
             report=context.log.info,
         )
         with permanent_failures(context):
-            versions = {pin: getattr(resources, name).current() or "none" for pin, name in pins.items()}
-            deployment = deploy_release(deployer, actor=f"Dagster run {context.run_id}", pins=versions)
+            versions: dict[str, str] = {pin: getattr(resources, name).current() or "none" for pin, name in pins.items()}
+            deployment = deploy_release(deployer, actor=f"Dagster run {context.run.run_id}", pins=versions)
         context.log.info(deployment.message)
         number, head = resources.release_ledger.head()
         return dg.MaterializeResult(

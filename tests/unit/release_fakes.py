@@ -188,7 +188,7 @@ class FakePlatform:
 class World:
     """A project, its ports, and short ways to the states that tests begin with."""
 
-    def __init__(self, folder: Path, config: str = CONFIG) -> None:
+    def __init__(self, folder: Path, config: str = CONFIG, *, database: str = "sqlite://") -> None:
         self.folder = folder / "model_projects" / "demo"
         self.folder.mkdir(parents=True)
         for script in SCRIPTS:
@@ -196,7 +196,7 @@ class World:
         self.write_config(config)
         self.objects = MemoryObjects()
         self.platform = FakePlatform(self.objects)
-        self.ledger = SqlReleaseLedger(database_url="sqlite://")  # in memory
+        self.ledger = SqlReleaseLedger(database_url=database)  # in memory unless told
         self.now = datetime(2026, 1, 1, tzinfo=timezone.utc)
         self.said: list[str] = []
 

@@ -267,7 +267,7 @@ def test_an_endpoint_that_is_still_updating_stays_open_and_is_settled_when_it_en
         deploy(world)
     assert after.model_digest[:12] in str(error.value)
     assert len(open_intents(world.ledger.entries("demo"))) == 1
-    with pytest.raises(LedgerlineError, match="a deployment begun .* is at work"):
+    with pytest.raises(LedgerlineError, match=r"a deployment begun .* is at work"):
         deploy(world)
     world.platform.finish_update()
     assert deploy(world).status == "already_live"
