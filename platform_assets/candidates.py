@@ -74,13 +74,13 @@ def labelled_candidates(
     Made from the dated facts alone, seeded: equal facts give equal rows. No real text is in it.
     """
     from ledgerline.digests import table_digest
-    from ledgerline.mapping.labelled import labelled_mentions, labelled_table
+    from ledgerline.mapping.labelled import labelled_candidate_rows
     from ledgerline.mapping.rows import load_stats
     from ledgerline.names.lake import facts_from_lake
     from platform_assets.plots import bars, table
 
-    rows = labelled_table(
-        labelled_mentions(facts_from_lake(lake)),
+    rows = labelled_candidate_rows(
+        facts_from_lake(lake),
         index=candidate_index_store,
         graph=knowledge_graph_store,
         stats=load_stats(object_store, candidate_index_store),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,23 +21,17 @@ class MappingSummary:
 
 def summarise(mappings: pa.Table, most: int = 15) -> MappingSummary:
     """Summarise rows of TICKER_MAPPINGS (the columns that are read: source, day, surface, ticker, score, none_reason)."""
-    rows = mappings.to_pylist()
-    linked = [row for row in rows if row["ticker"]]
-    days = Counter((row["source"], row["day"]) for row in rows)
-    days_linked = Counter((row["source"], row["day"]) for row in linked)
+    rows = mappings.select(["source", "day", "surface", "ticker", "score", "none_reason"]).to_pandas()
+    rows["linked"] = rows["ticker"].notna()
+    linked, none = rows[rows["linked"]], rows[~rows["linked"]]
+    days = rows.groupby(["source", "day"], as_index=False).agg(mentions=("linked", "size"), linked=("linked", "sum"))
+    reasons = none["none_reason"].value_counts().rename_axis("reason").reset_index(name="mentions")
+    pairs = linked.groupby(["ticker", "surface"], as_index=False).size().rename(columns={"size": "mentions"})
+    pairs = pairs.sort_values(["mentions", "ticker", "surface"], ascending=[False, True, True]).head(most)
     return MappingSummary(
         linked=len(linked),
-        per_day=[
-            {"source": source, "day": day, "mentions": count, "linked": days_linked[source, day]}
-            for (source, day), count in sorted(days.items())
-        ],
-        none_reasons=[
-            {"reason": reason, "mentions": count}
-            for reason, count in Counter(row["none_reason"] for row in rows if not row["ticker"]).most_common()
-        ],
-        most_linked=[
-            {"ticker": ticker, "surface": surface, "mentions": count}
-            for (ticker, surface), count in Counter((row["ticker"], row["surface"]) for row in linked).most_common(most)
-        ],
-        scores=[row["score"] for row in rows if row["score"] is not None],
+        per_day=days.to_dict("records"),
+        none_reasons=reasons.to_dict("records"),
+        most_linked=pairs.to_dict("records"),
+        scores=rows["score"].dropna().tolist(),
     )
