@@ -10,6 +10,7 @@ Importing mlflow costs seconds, and so does its first use of a SQLite file (the 
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -88,9 +89,13 @@ class MlflowExperiments(dg.ConfigurableResource):
         return MlflowClient(tracking_uri=self.tracking_uri)
 
     def _warm(self) -> None:
-        if self.tracking_uri.startswith("sqlite:"):
+        file = self.tracking_uri.removeprefix("sqlite:///")
+        if file != self.tracking_uri and not os.path.exists(file):
             # In a process of its own: migrations use globals of Alembic, and Dagster's SQLite storage does too.
-            script = "import sys; from resources.experiments import MlflowExperiments as M; M(tracking_uri=sys.argv[1])._touch()"
+            script = (
+                "import sys\nfrom resources.experiments import MlflowExperiments\n"
+                "MlflowExperiments(tracking_uri=sys.argv[1])._touch()"
+            )
             subprocess.run([sys.executable, "-c", script, self.tracking_uri], check=True, capture_output=True)
         self._touch()
         import dagster_mlflow.resources  # noqa: F401  # its metaclass reads every attribute of mlflow: also slow
@@ -151,7 +156,6 @@ class _ResourceContext:
 def _say_nothing_to_anybody() -> None:
     """MLflow sends usage statistics unless told not to, and writes every migration step to stderr; `MlFlow` is beta."""
     import logging
-    import os
     import warnings
 
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
