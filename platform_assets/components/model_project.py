@@ -490,8 +490,8 @@ def _live_endpoint(project: ModelProject) -> dg.AssetsDefinition:
         # `evaluation` is named although `model_version` comes after it: a condition sees checks of direct deps only.
         deps=[key_of(project, step) for step in steps],
         required_resource_keys={"object_store", "sagemaker", "release_ledger", *pins.values()},
-        description=f"The endpoint `{project.endpoint}` with the newest approved model.\n\nThe deploy code judges again "
-        "on the bytes as they are now and refuses, naming the rule, whatever asked for it. A failure leaves the "
+        description=f"The endpoint `{project.endpoint}` with the newest approved model.\n\nThe deploy code judges "
+        "again on the bytes as they are now and refuses, naming the rule, whatever asked for it. A failure leaves the "
         "previous release live. If exactly this model is live already, nothing happens.",
         automation_condition=deploy_when_gated(),
         pool="live_endpoint",
