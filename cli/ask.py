@@ -76,11 +76,15 @@ def answer(resources: Mapping[str, Any], surface: str, text: str, day: date) -> 
     span = find_span(text, surface)
     if span is None:
         raise ConfigurationError(f"the text does not hold the mention {surface!r}; give a TEXT in which it stands.")
-    index, graph, platform = (resources[name] for name in ("candidate_index_store", "knowledge_graph_store", "sagemaker"))
+    index, graph, platform = (
+        resources[name] for name in ("candidate_index_store", "knowledge_graph_store", "sagemaker")
+    )
     endpoint = endpoint_name(RANKER)
     state = platform.describe_endpoint(endpoint)
     if state is None:
-        raise LedgerlineError(f"the endpoint {endpoint} is not live; run `make demo`, or approve a candidate of {RANKER}.")
+        raise LedgerlineError(
+            f"the endpoint {endpoint} is not live; run `make demo`, or approve a candidate of {RANKER}."
+        )
     stats = load_stats(resources["object_store"], index)
     started = time.monotonic()
     mention = Mention(
@@ -110,9 +114,13 @@ def show(progress: Progress, mention: str, day: date, asked: Asked) -> None:
 
     mapped = asked.mapped
     if mapped.ticker:
-        progress.say(f"{mention} as of {day} -> {mapped.ticker} ({mapped.exchange}), {mapped.company_id}, score {mapped.score:.3f}")
+        progress.say(
+            f"{mention} as of {day} -> {mapped.ticker} ({mapped.exchange}), {mapped.company_id}, score {mapped.score:.3f}"
+        )
     else:
-        progress.say(f"{mention} as of {day} -> none: {WHY_NONE[str(mapped.none_reason)]} (best score {mapped.score:.3f})")
+        progress.say(
+            f"{mention} as of {day} -> none: {WHY_NONE[str(mapped.none_reason)]} (best score {mapped.score:.3f})"
+        )
     what = "proof" if mapped.ticker else "considered"
     for step in describe_path(mapped.path).split("; "):
         if step:
@@ -122,5 +130,7 @@ def show(progress: Progress, mention: str, day: date, asked: Asked) -> None:
     others = [(score, one) for score, one in ranked if one.company_id != chosen][:RUNNERS_UP]
     for score, candidate in others:
         found_by = ", ".join(sorted(candidate.ranks))
-        progress.say(f"  runner-up: {candidate.best_name} ({candidate.company_id}), score {score:.3f}, found by {found_by}")
+        progress.say(
+            f"  runner-up: {candidate.best_name} ({candidate.company_id}), score {score:.3f}, found by {found_by}"
+        )
     progress.say(f"  model {asked.model_digest[:12]}, {asked.milliseconds:.0f} ms")

@@ -59,13 +59,26 @@ def main():
         return
     extras |= wanted
     python = os.path.join(VENV, "bin", "python")
-    print("ledgerline: installing into .venv (%s), about two minutes the first time ..." % ("stale" if was else "missing"))
+    print(
+        "ledgerline: installing into .venv (%s), about two minutes the first time ..." % ("stale" if was else "missing")
+    )
     if os.path.exists(STAMP):
         os.remove(STAMP)  # an install that is cut short must not look finished
     target = ".[%s]" % ",".join(sorted(extras)) if extras else "."
     commands = [
         [sys.executable, "-m", "venv", VENV],
-        [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", "constraints.txt", "-e", target],
+        [
+            python,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "-c",
+            "constraints.txt",
+            "-e",
+            target,
+        ],
     ]
     for command in commands:
         if subprocess.call(command, cwd=ROOT) != 0:

@@ -26,7 +26,9 @@ def decide(decision: Decision, project: str, model: str, by: str, reason: str) -
     projects, ports = _projects_and_ports()
     config = DecisionConfig(project=project, model_digest=model, approver=by, reason=reason)
     approval = decide_on(decision, projects, config, **ports)
-    print(f"{approval.approver}: {decision} model {approval.model_digest[:12]} of {approval.project} ({approval.reason})")
+    print(
+        f"{approval.approver}: {decision} model {approval.model_digest[:12]} of {approval.project} ({approval.reason})"
+    )
     return 0
 
 

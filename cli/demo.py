@@ -148,7 +148,9 @@ class Demo:
         """Settle what a killed demo left behind, and begin what is slow in the background."""
         import dagster as dg
 
-        unfinished = dg.RunsFilter(tags=STARTED_BY, statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
+        unfinished = dg.RunsFilter(
+            tags=STARTED_BY, statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING]
+        )
         left = self.instance.get_runs(filters=unfinished)
         for run in left:
             self.instance.report_run_failed(run, "The `make demo` that started it was killed.")
@@ -191,7 +193,11 @@ class Demo:
             }
             keys = sorted(held)
             self.instance.add_dynamic_partitions("source_day", keys)
-            news = [key for key in keys if (known := self.latest("filings", key)) is None or known.input_digest != str(held[key])]
+            news = [
+                key
+                for key in keys
+                if (known := self.latest("filings", key)) is None or known.input_digest != str(held[key])
+            ]
             if not news:
                 step.skip(f"nothing new: {sum(held.values())} filings on {len(keys)} days are there")
                 return keys
@@ -283,7 +289,11 @@ class Demo:
         asset = f"{PROJECT}/live_endpoint"
         with self.progress.step(asset) as step:
             state = self.resources["sagemaker"].describe_endpoint(self.project.endpoint)
-            if state is not None and state.status == "InService" and state.model_digest == self.candidate().model_digest:
+            if (
+                state is not None
+                and state.status == "InService"
+                and state.model_digest == self.candidate().model_digest
+            ):
                 step.skip(f"{self.project.endpoint} serves {state.model_digest[:12]} already")
                 return
             step.said = said_of(self.run(f"deploy_{PROJECT}", assets=[asset]), asset)
@@ -296,7 +306,9 @@ class Demo:
                 step.skip("nothing new")
                 return
             self.run_days("map_filings", "ticker_mappings", behind)
-            step.said = f"{sum(self.latest('ticker_mappings', key).rows for key in behind):,} mentions of {len(behind)} days"
+            step.said = (
+                f"{sum(self.latest('ticker_mappings', key).rows for key in behind):,} mentions of {len(behind)} days"
+            )
         with self.progress.step("mapping_quality") as step:
             step.said = said_of(self.run("refresh_monitoring"), "mapping_quality")
 
@@ -304,8 +316,8 @@ class Demo:
 
     def summary(self, keys: Sequence[str]) -> None:
         """Filings per form, what mentions were mapped to, and what the gate saw."""
-        from ledgerline.release.gate import judge
         from ledgerline.release.deploy import recorded_reports
+        from ledgerline.release.gate import judge
 
         filings = self.rows("filings", ["form", "state", "reason"], keys)
         forms = Counter(row["form"] for row in filings)
@@ -314,7 +326,11 @@ class Demo:
             "Filings per form",
             ["form", "filings", "refused"],
             [[form, count, refused[form] or ""] for form, count in forms.most_common(20)]
-            + ([["others", sum(forms.values()) - sum(n for _, n in forms.most_common(20)), ""]] if len(forms) > 20 else []),
+            + (
+                [["others", sum(forms.values()) - sum(n for _, n in forms.most_common(20)), ""]]
+                if len(forms) > 20
+                else []
+            ),
         )
         mappings = self.rows("ticker_mappings", ["ticker", "none_reason"], keys)
         linked = sum(row["ticker"] is not None for row in mappings)
@@ -322,6 +338,11 @@ class Demo:
         candidate = self.candidate()
         report, live = recorded_reports(self.project, candidate, self.records(), self.resources["object_store"])
         verdict = judge(report, self.project.policy, live)
+        metrics: list[list[object]] = [
+            [f"{name} of the ranker", f"{value:.4f}"]
+            for name, value in sorted(report.metrics.items())
+            if value is not None
+        ]
         self.progress.table(
             "Result",
             ["what", "value"],
@@ -329,8 +350,13 @@ class Demo:
                 ["filings", f"{len(filings):,} ({sum(refused.values())} refused, kept with their reason)"],
                 ["mentions mapped to a ticker", f"{linked:,} of {len(mappings):,}"],
                 ["none", listed(reasons) or "0"],
-                *([f"{name} of the ranker", f"{value:.4f}"] for name, value in sorted(report.metrics.items()) if value is not None),
-                ["verdict of the gate", "passed" if verdict.passed else "; ".join(rule.reason for rule in verdict.reasons if not rule.passed)],
+                *metrics,
+                [
+                    "verdict of the gate",
+                    "passed"
+                    if verdict.passed
+                    else "; ".join(rule.reason for rule in verdict.reasons if not rule.passed),
+                ],
                 ["model digest", candidate.model_digest],
             ],
         )
@@ -372,7 +398,9 @@ class Demo:
 
         candidate = latest_candidate(self.records())
         if candidate is None:
-            raise LedgerlineError(f"no candidate of {PROJECT} is registered; look at {PROJECT}/model_version in `make dev`.")
+            raise LedgerlineError(
+                f"no candidate of {PROJECT} is registered; look at {PROJECT}/model_version in `make dev`."
+            )
         return candidate
 
 
@@ -391,7 +419,6 @@ def stretches(known: Sequence[str], wanted: Sequence[str]) -> list[tuple[str, st
 def listed(counts: Mapping[Any, int]) -> str:
     """ "397 published, 3 truncated": the most frequent first."""
     return ", ".join(f"{count:,} {name}" for name, count in Counter(counts).most_common())
-
 
 
 def said_of(result: dg.ExecuteInProcessResult, asset: str) -> str:

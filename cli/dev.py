@@ -20,9 +20,22 @@ def dev(port: int) -> int:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise ConfigurationError(f"port {port} is in use; stop what uses it, or say `make dev PORT={port + 1}`.") from error
+            raise ConfigurationError(
+                f"port {port} is in use; stop what uses it, or say `make dev PORT={port + 1}`."
+            ) from error
     print(f"Dagster UI: http://127.0.0.1:{port}/locations/ledgerline/asset-groups  (Ctrl-C ends it)", flush=True)
-    command = [sys.executable, "-m", "dagster", "dev", "-w", str(ROOT / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "dagster",
+        "dev",
+        "-w",
+        str(ROOT / "workspace.yaml"),
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(port),
+    ]
     try:
         return subprocess.call(command, cwd=ROOT, env=child_variables(settings))
     except KeyboardInterrupt:

@@ -21,7 +21,9 @@ HEADER = """\
 
 def resolve(python: str) -> tuple[str, dict[str, str]]:
     """("3.11", {distribution: version}) as that interpreter's pip resolves all extras from nothing."""
-    minor = subprocess.check_output([python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], text=True).strip()
+    minor = subprocess.check_output(
+        [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], text=True
+    ).strip()
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         subprocess.run([python, "-m", "venv", f"{folder}/venv"], check=True)

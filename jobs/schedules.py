@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from jobs.selections import map_filings, onboard, refresh_listings
+from jobs.selections import onboard, refresh_listings
 from ledgerline.filings.ports import Regulators
 from ledgerline.filings.records import Source
 from platform_assets.partitions import partition_key, source_day
@@ -34,7 +34,9 @@ def onboarding_schedule(source: Source) -> dg.ScheduleDefinition:
         context: dg.ScheduleEvaluationContext, regulators: dg.ResourceParam[Regulators]
     ) -> dg.RunRequest | dg.SkipReason:
         if source not in regulators.live_sources():
-            return dg.SkipReason(f"{source} is not read over HTTP here; the sensor `archive_days` reads the archive folder.")
+            return dg.SkipReason(
+                f"{source} is not read over HTTP here; the sensor `archive_days` reads the archive folder."
+            )
         key = partition_key(source, day_of(source, context.scheduled_execution_time))
         running = context.instance.get_run_records(
             dg.RunsFilter(

@@ -36,7 +36,12 @@ class Lake(Protocol):
         ...
 
     def read(
-        self, table: str, *, columns: Sequence[str] | None = None, where: Where | None = None, version: int | None = None
+        self,
+        table: str,
+        *,
+        columns: Sequence[str] | None = None,
+        where: Where | None = None,
+        version: int | None = None,
     ) -> pa.Table:
         """Rows of a table, newest version unless told. Raises LedgerlineError naming the asset to materialize if absent."""
         ...

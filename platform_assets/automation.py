@@ -1,4 +1,4 @@
-"""Named automation conditions. Each docstring says what fires and what must not. Schedules are in `jobs`, sensors in `sensors`."""
+"""Named automation conditions: each docstring says what fires and what must not. Not here: schedules, sensors."""
 
 from __future__ import annotations
 

@@ -149,10 +149,14 @@ def candidate_sets(
             "mentions": rows.num_rows,
             "mentions without a candidate": rows.num_rows - len(counts),
             "candidates per mention": histogram("Candidates per mention", counts, x="candidates", bins=12),
-            "candidates per channel": table([{"channel": name, "candidates": channels[name]} for name in sorted(channels)]),
+            "candidates per channel": table(
+                [{"channel": name, "candidates": channels[name]} for name in sorted(channels)]
+            ),
             "index version": versions[0],
             "graph version": versions[1],
         }
 
-    written = derive_days(context, lake, made_from="mentions", table="candidate_sets", make=make, also="+".join(versions))
+    written = derive_days(
+        context, lake, made_from="mentions", table="candidate_sets", make=make, also="+".join(versions)
+    )
     return dg.MaterializeResult(metadata={"candidates in run": sum(rows.num_rows for rows in written.values())})

@@ -53,7 +53,10 @@ def clusters(
             "cluster sizes": bars("Cluster sizes", _size_counts(sizes), x="documents in cluster", y="clusters"),
             "strongest links": table(
                 [
-                    {name: row[name] for name in ("document_id", "linked_to", "similarity", "relation", "shared_features")}
+                    {
+                        name: row[name]
+                        for name in ("document_id", "linked_to", "similarity", "relation", "shared_features")
+                    }
                     for row in sorted(linked, key=lambda row: -row["similarity"])[:10]
                 ]
             ),

@@ -58,6 +58,6 @@ def derive_days(
             input_digest=input_digest(upstream.digest, also) if upstream else "",
             filings_digest=upstream.filings_digest if upstream else "",
         )
-        context.add_asset_metadata({**provenance.metadata(), **metadata}, partition_key=key)
+        context.add_asset_metadata({**metadata, **provenance.metadata()}, partition_key=key)
         written[key] = made
     return written

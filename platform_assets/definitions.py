@@ -25,7 +25,16 @@ def build_defs(
     from jobs.schedules import daily_listings, onboarding_schedule
     from jobs.selections import selection_jobs
     from ledgerline.projects.config import load_projects
-    from platform_assets import candidates, clusters, documents, filings, listings, mentions, monitoring, ticker_mappings
+    from platform_assets import (
+        candidates,
+        clusters,
+        documents,
+        filings,
+        listings,
+        mentions,
+        monitoring,
+        ticker_mappings,
+    )
     from platform_assets.checks import filings as filings_checks
     from platform_assets.checks import ticker_mappings as ticker_mapping_checks
     from platform_assets.components.model_project import model_project_definitions

@@ -48,7 +48,9 @@ def documents(
             "preview": table(
                 [
                     {**document, "text": document["text"][:200]}
-                    for document in made.select(["document_id", "form", "type", "characters", "text"]).slice(0, 5).to_pylist()
+                    for document in made.select(["document_id", "form", "type", "characters", "text"])
+                    .slice(0, 5)
+                    .to_pylist()
                 ]
             ),
         }

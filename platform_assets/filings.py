@@ -53,10 +53,9 @@ def filings(
         provenance = DayProvenance(
             rows=rows.num_rows, digest=digest, input_digest=str(report.discovered), filings_digest=digest
         )
-        refused = {reason: count for reason, count in sorted(report.refused_by_reason.items())}
+        refused = dict(sorted(report.refused_by_reason.items()))
         context.add_asset_metadata(
             {
-                **provenance.metadata(),
                 "new": report.new,
                 "published": report.published,
                 "waiting": report.waiting,
@@ -64,10 +63,13 @@ def filings(
                 "bytes": sum(rows["bytes"].to_pylist()),
                 "filings per form": table(_per_form(rows["form"].to_pylist())),
                 "newest": table(
-                    rows.select(["filing_id", "form", "party_names", "accepted_at", "available_at", "bytes", "state", "reason"])
+                    rows.select(
+                        ["filing_id", "form", "party_names", "accepted_at", "available_at", "bytes", "state", "reason"]
+                    )
                     .slice(max(0, rows.num_rows - 10))
                     .to_pylist()
                 ),
+                **provenance.metadata(),
             },
             partition_key=key,
         )

@@ -43,13 +43,15 @@ def listings(
     return dg.MaterializeResult(
         data_version=dg.DataVersion(provenance.digest),
         metadata={
-            **provenance.metadata(),
             "companies per country": table(
-                [{"country": c["values"], "companies": c["counts"]} for c in companies["country"].value_counts().to_pylist()]
+                [
+                    {"country": c["values"], "companies": c["counts"]}
+                    for c in companies["country"].value_counts().to_pylist()
+                ]
             ),
             "largest": table(
                 sorted((c for c in companies.to_pylist() if c["size_rank"]), key=lambda c: c["size_rank"])[:10]
             ),
+            **provenance.metadata(),
         },
     )
-

@@ -19,7 +19,8 @@ def mapping_quality(lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
     from platform_assets.plots import histogram, table
 
     rows = lake.read(
-        "ticker_mappings", columns=["source", "day", "surface", "company_id", "ticker", "score", "none_reason", "model_digest"]
+        "ticker_mappings",
+        columns=["source", "day", "surface", "company_id", "ticker", "score", "none_reason", "model_digest"],
     )
     summary = summarise(rows)
     return dg.MaterializeResult(

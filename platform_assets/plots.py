@@ -62,7 +62,9 @@ def calibration(title: str, bins: Sequence[Sequence[float]]) -> dg.MarkdownMetad
 def table(records: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
     """A metadata table of plain records; cells that Dagster cannot show are written as text."""
     plain = [
-        dg.TableRecord({k: v if isinstance(v, str | int | float | bool) else "" if v is None else str(v) for k, v in r.items()})
+        dg.TableRecord(
+            {k: v if isinstance(v, str | int | float | bool) else "" if v is None else str(v) for k, v in r.items()}
+        )
         for r in records
     ]
     columns = [dg.TableColumn(str(name)) for name in (records[0] if records else {})]

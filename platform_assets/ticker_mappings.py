@@ -78,7 +78,9 @@ def ticker_mappings(
             "model digest": asked.digest() if made.num_rows else "",
         }
 
-    written = derive_days(context, lake, made_from="candidate_sets", table="ticker_mappings", make=make, also=str(live.model_digest))
+    written = derive_days(
+        context, lake, made_from="candidate_sets", table="ticker_mappings", make=make, also=str(live.model_digest)
+    )
     return dg.MaterializeResult(metadata={"mappings in run": sum(rows.num_rows for rows in written.values())})
 
 
@@ -103,5 +105,7 @@ class OneModel:
             state = self.platform.describe_endpoint(self.endpoint)
             self.digests.add(str(state.model_digest) if state else "")
         if len(self.digests) > 1:
-            raise dg.Failure(f"Endpoint {self.endpoint} was switched to another model while the day was mapped; try again.")
+            raise dg.Failure(
+                f"Endpoint {self.endpoint} was switched to another model while the day was mapped; try again."
+            )
         return next(iter(self.digests))

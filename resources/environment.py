@@ -36,7 +36,9 @@ class Settings:
 
     @property
     def required_bucket(self) -> str:
-        return self._required("LEDGERLINE_BUCKET", "" if self.bucket == DEFAULT_BUCKET else self.bucket, "an S3 bucket of yours")
+        return self._required(
+            "LEDGERLINE_BUCKET", "" if self.bucket == DEFAULT_BUCKET else self.bucket, "an S3 bucket of yours"
+        )
 
     @property
     def required_role(self) -> str:

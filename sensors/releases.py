@@ -35,9 +35,7 @@ def approved_models(projects: Sequence[ModelProject]) -> dg.SensorDefinition:
     return tick
 
 
-def deploy_request(
-    instance: dg.DagsterInstance, project: ModelProject, ledger: ReleaseLedger
-) -> dg.RunRequest | None:
+def deploy_request(instance: dg.DagsterInstance, project: ModelProject, ledger: ReleaseLedger) -> dg.RunRequest | None:
     """The run that puts a project's approved candidate live, or None. The run key carries the approval and the attempt."""
     from ledgerline.release.releases import deployable
 
@@ -49,7 +47,9 @@ def deploy_request(
     runs = instance.get_runs(filters=dg.RunsFilter(tags={"ledgerline/deploys": project.name}), limit=20)
     if any(not run.is_finished for run in runs):
         return None
-    attempts = sum(run.tags.get("ledgerline/wanted") == candidate.model_digest[:12] and run.is_failure_or_canceled for run in runs)
+    attempts = sum(
+        run.tags.get("ledgerline/wanted") == candidate.model_digest[:12] and run.is_failure_or_canceled for run in runs
+    )
     if attempts >= MAX_ATTEMPTS:
         return None
     return dg.RunRequest(

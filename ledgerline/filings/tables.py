@@ -6,43 +6,57 @@ import pyarrow as pa
 
 UTC = pa.timestamp("us", tz="UTC")
 
-FILINGS = pa.schema([
-    ("source", pa.string()),
-    ("day", pa.string()),  # the regulator's calendar day, ISO; with `source` the partition
-    ("filing_id", pa.string()),  # accession number or rcept_no; unique with `source`
-    ("form", pa.string()),
-    ("title", pa.string()),
-    ("party_ids", pa.list_(pa.string())),  # CIK (10 digits) or corp_code (8)
-    ("party_names", pa.list_(pa.string())),
-    ("party_roles", pa.list_(pa.string())),
-    ("accepted_at", UTC),  # null where the regulator gives no time of day (DART)
-    ("first_seen_at", UTC),
-    ("available_at", UTC),  # point-in-time joins use this one
-    ("sha256", pa.string()),
-    ("bytes", pa.int64()),
-    ("uri", pa.string()),  # the kept bytes, also of a refused filing
-    ("state", pa.string()),  # published | refused
-    ("reason", pa.string()),  # code, null unless refused
-    ("detail", pa.string()),
-    ("version", pa.int32()),  # 1, and one more for each change of bytes
-])
+FILINGS = pa.schema(
+    [
+        ("source", pa.string()),
+        ("day", pa.string()),  # the regulator's calendar day, ISO; with `source` the partition
+        ("filing_id", pa.string()),  # accession number or rcept_no; unique with `source`
+        ("form", pa.string()),
+        ("title", pa.string()),
+        ("party_ids", pa.list_(pa.string())),  # CIK (10 digits) or corp_code (8)
+        ("party_names", pa.list_(pa.string())),
+        ("party_roles", pa.list_(pa.string())),
+        ("accepted_at", UTC),  # null where the regulator gives no time of day (DART)
+        ("first_seen_at", UTC),
+        ("available_at", UTC),  # point-in-time joins use this one
+        ("sha256", pa.string()),
+        ("bytes", pa.int64()),
+        ("uri", pa.string()),  # the kept bytes, also of a refused filing
+        ("state", pa.string()),  # published | refused
+        ("reason", pa.string()),  # code, null unless refused
+        ("detail", pa.string()),
+        ("version", pa.int32()),  # 1, and one more for each change of bytes
+    ]
+)
 
-DOCUMENTS = pa.schema([
-    ("source", pa.string()),
-    ("day", pa.string()),
-    ("filing_id", pa.string()),
-    ("document_id", pa.string()),  # "<source>:<filing_id>:<sequence>"
-    ("form", pa.string()),
-    ("sequence", pa.int32()),
-    ("type", pa.string()),
-    ("filename", pa.string()),
-    ("description", pa.string()),
-    ("language", pa.string()),
-    ("text", pa.string()),
-    ("characters", pa.int64()),
-    ("binary_bytes", pa.int64()),
-    ("sections", pa.list_(pa.struct([
-        ("name", pa.string()), ("title", pa.string()), ("start", pa.int64()), ("end", pa.int64()),
-    ]))),
-    ("available_at", UTC),
-])
+DOCUMENTS = pa.schema(
+    [
+        ("source", pa.string()),
+        ("day", pa.string()),
+        ("filing_id", pa.string()),
+        ("document_id", pa.string()),  # "<source>:<filing_id>:<sequence>"
+        ("form", pa.string()),
+        ("sequence", pa.int32()),
+        ("type", pa.string()),
+        ("filename", pa.string()),
+        ("description", pa.string()),
+        ("language", pa.string()),
+        ("text", pa.string()),
+        ("characters", pa.int64()),
+        ("binary_bytes", pa.int64()),
+        (
+            "sections",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("name", pa.string()),
+                        ("title", pa.string()),
+                        ("start", pa.int64()),
+                        ("end", pa.int64()),
+                    ]
+                )
+            ),
+        ),
+        ("available_at", UTC),
+    ]
+)

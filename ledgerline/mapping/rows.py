@@ -59,7 +59,10 @@ def candidate_rows(
     versions: tuple[str, str],
 ) -> pa.Table:
     """Rows (schema CANDIDATE_SETS), one per mention and candidate, best first. `versions` are of index and graph."""
-    day = {row["mention_id"]: (row["source"], row["day"]) for row in mentions.select(["mention_id", "source", "day"]).to_pylist()}
+    day = {
+        row["mention_id"]: (row["source"], row["day"])
+        for row in mentions.select(["mention_id", "source", "day"]).to_pylist()
+    }
     wanted = mentions_of(mentions)
     batches = []
     for start in range(0, len(wanted), BATCH):
@@ -123,7 +126,10 @@ def mapping_rows(
     questions = [_question(mention.mention_id, by_mention.get(mention.mention_id, [])) for mention in wanted]
     found = [[candidate_from_row(row) for row in by_mention.get(mention.mention_id, [])] for mention in wanted]
     mapped = ground(wanted, found, rank(questions, ask), graph)
-    versions = {name: candidates[name][0].as_py() if candidates.num_rows else None for name in ("index_version", "graph_version")}
+    versions = {
+        name: candidates[name][0].as_py() if candidates.num_rows else None
+        for name in ("index_version", "graph_version")
+    }
     rows = [
         {**_mapping_row(place, one), **versions, "model_digest": model_digest(), "mapped_at": mapped_at}
         for place, one in zip(mentions.to_pylist(), mapped, strict=True)

@@ -22,6 +22,8 @@ def no_filing_waits(filing_ledger: dg.ResourceParam[FilingLedger]) -> dg.AssetCh
         severity=dg.AssetCheckSeverity.WARN,
         metadata={
             "waiting": sum(waiting.values()),
-            "days": table([{"source": source, "day": day, "waiting": n} for (source, day), n in sorted(waiting.items())]),
+            "days": table(
+                [{"source": source, "day": day, "waiting": n} for (source, day), n in sorted(waiting.items())]
+            ),
         },
     )

@@ -18,7 +18,9 @@ def every_ticker_is_grounded(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResul
     from ledgerline.mapping.grounding import ungrounded
     from platform_assets.plots import table
 
-    rows = lake.read("ticker_mappings", columns=["mention_id", "surface", "company_id", "ticker", "score", "none_reason", "path"])
+    rows = lake.read(
+        "ticker_mappings", columns=["mention_id", "surface", "company_id", "ticker", "score", "none_reason", "path"]
+    )
     wrong = ungrounded(rows)
     return dg.AssetCheckResult(
         passed=not wrong,

@@ -15,7 +15,18 @@ from ledgerline.errors import ConfigurationError
 from resources.environment import ROOT, read_settings
 
 PACKAGES = ("ledgerline", "resources", "platform_assets", "jobs", "sensors", "cli", "benchmarks")
-HEAVY = ("boto3", "mlflow", "numpy", "pandas", "opensearchpy", "sagemaker", "lightgbm", "matplotlib", "deltalake", "tantivy")
+HEAVY = (
+    "boto3",
+    "mlflow",
+    "numpy",
+    "pandas",
+    "opensearchpy",
+    "sagemaker",
+    "lightgbm",
+    "matplotlib",
+    "deltalake",
+    "tantivy",
+)
 
 
 def test_dagster_cloud_yaml_names_the_code_location_that_pyproject_names():
@@ -65,7 +76,9 @@ def test_loading_the_code_location_imports_nothing_heavy_and_needs_no_variable(t
 
 
 def test_an_unknown_environment_is_refused_with_the_names_there_are():
-    with pytest.raises(ConfigurationError, match="'prodd', which is no environment; set it to one of local, branch, prod"):
+    with pytest.raises(
+        ConfigurationError, match="'prodd', which is no environment; set it to one of local, branch, prod"
+    ):
         read_settings(variables={"LEDGERLINE_ENV": "prodd"})
 
 
@@ -77,7 +90,9 @@ def test_a_python_that_is_too_old_gets_one_sentence_with_the_remedy():
     source = (ROOT / "cli" / "bootstrap.py").read_text().replace("OLDEST, NEWEST = (3, 10)", "OLDEST, NEWEST = (3, 99)")
     ran = subprocess.run([sys.executable, "-c", source.replace("__file__", "'x/y'")], capture_output=True, text=True)
     assert ran.returncode == 1
-    assert re.fullmatch(r"ledgerline: Python 3\.\d+ cannot run it; install Python .*`make PYTHON=python3\.11 \.\.\.`\.\n", ran.stderr)
+    assert re.fullmatch(
+        r"ledgerline: Python 3\.\d+ cannot run it; install Python .*`make PYTHON=python3\.11 \.\.\.`\.\n", ran.stderr
+    )
 
 
 def test_every_target_of_the_makefile_has_one_line_of_help():
