@@ -20,7 +20,8 @@ def train_when_new_data() -> dg.AutomationCondition:
     Fires when the project's dataset (or an asset of the project before it) was updated. Must not fire behind a blocking
     check that failed: `eager` alone looks at checks only inside one run, so the condition asks for them across runs.
     """
-    return _eager_behind_checks().with_label("train_when_new_data")
+    behind_checks = dg.AutomationCondition.all_deps_blocking_checks_passed()
+    return (dg.AutomationCondition.eager() & behind_checks).with_label("train_when_new_data")
 
 
 def deploy_when_gated() -> dg.AutomationCondition:
@@ -33,8 +34,5 @@ def deploy_when_gated() -> dg.AutomationCondition:
     every_check_passed = dg.AutomationCondition.all_deps_match(
         dg.AutomationCondition.all_checks_match(dg.AutomationCondition.check_passed())
     )
-    return (_eager_behind_checks() & every_check_passed).with_label("deploy_when_gated")
-
-
-def _eager_behind_checks() -> dg.AutomationCondition:
-    return dg.AutomationCondition.eager() & dg.AutomationCondition.all_deps_blocking_checks_passed()
+    behind_checks = dg.AutomationCondition.all_deps_blocking_checks_passed()
+    return (dg.AutomationCondition.eager() & behind_checks & every_check_passed).with_label("deploy_when_gated")
