@@ -198,7 +198,10 @@ def decode_line(value: bytes) -> str:
 
 
 def _named_header(head: str) -> Header:
-    """`NAME:<tabs>value` lines; a name at the margin without a value opens a party's block."""
+    """`NAME:<tabs>value` lines; a role at the margin, `FILER:` or `<REPORTING-OWNER>`, opens a party's block.
+
+    Names of sections (`COMPANY DATA:`) stand at the margin too, without their indent, in headers of the 1990s.
+    """
     facts: dict[str, str] = {}
     items: list[str] = []
     parties: dict[Party, None] = {}  # a set that keeps order
@@ -209,14 +212,17 @@ def _named_header(head: str) -> Header:
             tag, _, value = stamp[1:].partition(">")
             facts.setdefault(tag, value)
             continue
+        opened = _role_opened_by(line)
+        if opened:
+            role, name = opened, ""
+            continue
         before, colon, value = line.partition(":")
         if not colon:
             continue
         key, value = before.strip(), value.strip()
-        margin = line[0] in " \t"
-        if not margin and not value:
-            role, name = key, ""
-        elif key == "ITEM INFORMATION":
+        if not value:
+            continue
+        if key == "ITEM INFORMATION":
             items.append(value)
         elif key == "COMPANY CONFORMED NAME":
             name = value
@@ -233,6 +239,22 @@ def _named_header(head: str) -> Header:
         tuple(parties),
         tuple(items),
     )
+
+
+def _role_opened_by(line: str) -> str:
+    """The known role that a line at the margin names without a value, or ""."""
+    stamp = line.rstrip()
+    if stamp.endswith(":"):
+        return stamp[:-1] if stamp[:-1] in _ROLES else ""
+    if stamp.startswith("<") and stamp.endswith(">"):
+        return _known_role(stamp[1:-1])
+    return ""
+
+
+def _known_role(tag: str) -> str:
+    """The role of a tag, in which blanks are hyphens (`SUBJECT-COMPANY`), or ""."""
+    spaced = tag if tag in _ROLES else tag.replace("-", " ")
+    return spaced if spaced in _ROLES else ""
 
 
 def _accession_of(facts: dict[str, str]) -> str:
@@ -254,9 +276,9 @@ def _tagged_header(head: str) -> Header:
         if match is None or match.group(1):
             continue
         key, value = match.group(2), match.group(3).strip()
-        spaced = key if key in _ROLES else key.replace("-", " ")
-        if not value and spaced in _ROLES:
-            role, name = spaced, ""
+        opened = "" if value else _known_role(key)
+        if opened:
+            role, name = opened, ""
         elif key == "ITEMS":
             items.append(value)
         elif key == "CONFORMED-NAME":
@@ -277,4 +299,4 @@ def _tagged_header(head: str) -> Header:
 
 def _add_party(parties: dict[Party, None], cik: str, name: str, role: str) -> None:
     if cik.isascii() and cik.isdigit() and len(cik) <= 10:
-        parties[Party(cik.zfill(10), name, _ROLES.get(role, role.capitalize()))] = None
+        parties[Party(cik.zfill(10), name, _ROLES[role])] = None

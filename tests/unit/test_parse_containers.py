@@ -52,6 +52,20 @@ def test_roles_are_spelled_as_in_the_feeds():
     assert roles == ["Reporting", "Issuer"]
 
 
+@pytest.mark.parametrize("opening", ["REPORTING-OWNER:", "<REPORTING-OWNER>"])
+def test_a_section_without_its_indent_opens_no_party_of_its_own(opening):
+    margin = HEADER.replace("SUBJECT COMPANY:", opening)
+    before, line, after = margin.rpartition("\tCOMPANY DATA:\t\n")
+    header = before + "COMPANY DATA:\n" + after.replace("\t\t", "\t").replace("</SEC", "\nFILING VALUES:\n\n</SEC")
+    assert line
+    assert [party.role for party in parse_filing("edgar", plain(header)).parties] == ["Filer", "Reporting"]
+
+
+def test_a_company_before_any_role_is_no_party():
+    header = HEADER.replace("FILER:\n", "CONFIRMING COPY:\n")
+    assert [party.role for party in parse_filing("edgar", plain(header)).parties] == ["Subject"]
+
+
 def test_an_accession_number_missing_from_the_header_is_taken_from_the_container():
     header = "\n".join(line for line in HEADER.split("\n") if not line.startswith("ACCESSION"))
     assert parse_filing("edgar", plain(header)).filing_id == "0000000001-24-000001"
