@@ -68,8 +68,9 @@ def candidate_rows(
     for start in range(0, len(wanted), BATCH):
         batch = wanted[start : start + BATCH]
         rows: list[dict[str, Any]] = []
+        features: list[np.ndarray] = []
         for mention, candidates in zip(batch, candidate_sets(batch, index=index, graph=graph), strict=True):
-            features = feature_matrix(mention, candidates, stats)
+            features.append(feature_matrix(mention, candidates, stats))
             rows.extend(
                 {
                     "source": day[mention.mention_id][0],
@@ -79,15 +80,23 @@ def candidate_rows(
                     "company_id": candidate.company_id,
                     "best_name": candidate.best_name,
                     "channels": sorted(candidate.ranks),
-                    "features": features[position],
                     "path": edges_to_rows(candidate.path),
                     "index_version": versions[0],
                     "graph_version": versions[1],
                 }
                 for position, candidate in enumerate(candidates)
             )
-        batches.append(pa.Table.from_pylist(rows, schema=CANDIDATE_SETS))
+        batches.append(_with_features(rows, features))
     return pa.concat_tables(batches) if batches else CANDIDATE_SETS.empty_table()
+
+
+def _with_features(rows: list[dict[str, Any]], features: list[np.ndarray]) -> pa.Table:
+    """Rows of CANDIDATE_SETS; the features go in as one array, since a list of Python floats per row is most of the cost."""
+    plain = pa.Table.from_pylist(rows, schema=CANDIDATE_SETS)
+    matrix = np.concatenate(features) if features else np.empty((0, len(FEATURES)), dtype=np.float32)
+    offsets = pa.array(np.arange(len(rows) + 1, dtype=np.int32) * len(FEATURES))
+    column = pa.ListArray.from_arrays(offsets, pa.array(matrix.reshape(-1)))
+    return plain.set_column(CANDIDATE_SETS.get_field_index("features"), CANDIDATE_SETS.field("features"), column)
 
 
 def edges_to_rows(path: Sequence[Edge]) -> list[dict[str, str]]:
@@ -119,12 +128,19 @@ def mapping_rows(
 
     `ask` sends one request body to the endpoint; `model_digest` says, once it answered, which model did.
     """
-    by_mention: dict[str, list[dict[str, Any]]] = {}
-    for row in candidates.sort_by([("mention_id", "ascending"), ("position", "ascending")]).to_pylist():
-        by_mention.setdefault(row["mention_id"], []).append(row)
+    ordered = candidates.sort_by([("mention_id", "ascending"), ("position", "ascending")])
+    matrix = _feature_matrix(ordered)
+    rows_of: dict[str, list[int]] = {}
+    for number, mention_id in enumerate(ordered["mention_id"].to_pylist()):
+        rows_of.setdefault(mention_id, []).append(number)
+    plain = ordered.select(["company_id", "best_name", "path"]).to_pylist()
     wanted = mentions_of(mentions)
-    questions = [_question(mention.mention_id, by_mention.get(mention.mention_id, [])) for mention in wanted]
-    found = [[candidate_from_row(row) for row in by_mention.get(mention.mention_id, [])] for mention in wanted]
+    numbers = [rows_of.get(mention.mention_id, []) for mention in wanted]
+    questions = [
+        Question(mention.mention_id, [plain[number]["company_id"] for number in of_mention], matrix[of_mention])
+        for mention, of_mention in zip(wanted, numbers, strict=True)
+    ]
+    found = [[candidate_from_row(plain[number]) for number in of_mention] for of_mention in numbers]
     mapped = ground(wanted, found, rank(questions, ask), graph)
     versions = {
         name: candidates[name][0].as_py() if candidates.num_rows else None
@@ -137,9 +153,14 @@ def mapping_rows(
     return pa.Table.from_pylist(rows, schema=TICKER_MAPPINGS)
 
 
-def _question(mention_id: str, rows: Sequence[dict[str, Any]]) -> Question:
-    features = np.array([row["features"] for row in rows], dtype=np.float32).reshape(len(rows), len(FEATURES))
-    return Question(mention_id, [row["company_id"] for row in rows], features)
+def _feature_matrix(candidates: pa.Table) -> np.ndarray:
+    """Features of the rows, shape (rows, len(FEATURES)). Raises LedgerlineError for rows of another set of features."""
+    values = candidates["features"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    if values.size != candidates.num_rows * len(FEATURES):
+        raise LedgerlineError(
+            "These candidate sets have other features than this version. Materialize `candidate_sets` again."
+        )
+    return values.reshape(-1, len(FEATURES))
 
 
 def _mapping_row(place: dict[str, Any], mapped: Mapped) -> dict[str, Any]:
