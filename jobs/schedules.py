@@ -12,6 +12,7 @@ from jobs.selections import onboard, refresh_listings
 from ledgerline.filings.ports import Regulators
 from ledgerline.filings.records import Source
 from platform_assets.partitions import partition_key, source_day
+from platform_assets.runs import days_under_way
 
 RUNNING = dg.DefaultScheduleStatus.RUNNING
 ZONES: Mapping[Source, str] = {"edgar": "America/New_York", "dart": "Asia/Seoul"}
@@ -38,16 +39,9 @@ def onboarding_schedule(source: Source) -> dg.ScheduleDefinition:
                 f"{source} is not read over HTTP here; the sensor `archive_days` reads the archive folder."
             )
         key = partition_key(source, day_of(source, context.scheduled_execution_time))
-        running = context.instance.get_run_records(
-            dg.RunsFilter(
-                job_name=onboard.name,
-                tags={"dagster/partition": key},
-                statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED],
-            ),
-            limit=1,
-        )
-        if running:
-            return dg.SkipReason(f"The run {running[0].dagster_run.run_id} of {key} is still at work.")
+        run = days_under_way(context.instance, onboard.name, dg.AssetKey("filings")).get(key)
+        if run:
+            return dg.SkipReason(f"The run {run} of {key} is still at work.")
         context.instance.add_dynamic_partitions(str(source_day.name), [key])
         return dg.RunRequest(run_key=f"{key}@{context.scheduled_execution_time.isoformat()}", partition_key=key)
 

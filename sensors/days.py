@@ -14,37 +14,23 @@ from ledgerline.filings.plan import DayState, plan_days
 from ledgerline.filings.ports import Regulators
 from platform_assets.partitions import partition_key, source_day
 from platform_assets.provenance import DayProvenance
+from platform_assets.runs import ENDED_BADLY, days_under_way
 
 FILINGS, TICKER_MAPPINGS = dg.AssetKey("filings"), dg.AssetKey("ticker_mappings")
-UNDER_WAY = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 WANTED = "ledgerline/wanted"  # run tag: what the run was asked to work on, to count failures of just that
 SWEEP_DAYS = 14  # days per source that a sweep looks at; what is older is mended by a backfill
 
 
 def requests_for(
-    instance: dg.DagsterInstance, job: str, wanted: Mapping[str, str], done: Mapping[str, str]
+    instance: dg.DagsterInstance, job: str, asset: dg.AssetKey, wanted: Mapping[str, str], done: Mapping[str, str]
 ) -> tuple[list[dg.RunRequest], str]:
-    """Run requests for the partitions whose input is `wanted` and was `done`, and the reason where there are none."""
+    """Run requests for the partitions of an asset whose input is `wanted` and was `done`; the reason if there are none."""
     states = {}
+    under_way = days_under_way(instance, job, asset)
     for key, want in wanted.items():
-        runs = instance.get_run_records(dg.RunsFilter(job_name=job, tags={"dagster/partition": key}), limit=10)
-        failed = [
-            run.dagster_run
-            for run in runs
-            if run.dagster_run.status == dg.DagsterRunStatus.FAILURE and run.dagster_run.tags.get(WANTED) == want[:16]
-        ]
-        states[key] = DayState(
-            wanted=want,
-            done=done.get(key, ""),
-            failures=len(failed),
-            in_flight=any(run.dagster_run.status in UNDER_WAY for run in runs),
-        )
+        of_the_day = dg.RunsFilter(job_name=job, tags={"dagster/partition": key}, statuses=ENDED_BADLY)
+        failed = [run for run in instance.get_runs(of_the_day, limit=10) if run.tags.get(WANTED) == want[:16]]
+        states[key] = DayState(wanted=want, done=done.get(key, ""), failures=len(failed), in_flight=key in under_way)
     plan = plan_days(states)
     requests = [
         dg.RunRequest(run_key=run_key, partition_key=key, tags={WANTED: wanted[key][:16]})
@@ -63,7 +49,7 @@ def mapping_requests(instance: dg.DagsterInstance, keys: Iterable[str]) -> tuple
         wanted[key] = onboarded.digest
         mapped = DayProvenance.latest(instance, TICKER_MAPPINGS, key)
         done[key] = mapped.filings_digest if mapped else ""
-    return requests_for(instance, map_filings.name, wanted, done)
+    return requests_for(instance, map_filings.name, TICKER_MAPPINGS, wanted, done)
 
 
 @dg.sensor(
@@ -132,7 +118,7 @@ def archive_days(
             wanted[key] = str(len(regulator.discover(day)))
             onboarded = DayProvenance.latest(context.instance, FILINGS, key)
             done[key] = onboarded.input_digest if onboarded else ""
-    requests, reason = requests_for(context.instance, onboard.name, wanted, done)
+    requests, reason = requests_for(context.instance, onboard.name, FILINGS, wanted, done)
     if not requests:
         return dg.SkipReason(reason)
     days = [str(request.partition_key) for request in requests]

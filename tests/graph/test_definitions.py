@@ -224,7 +224,7 @@ def test_loading_local_definitions_makes_nothing_in_the_home(bare, tmp_path):
 
 def test_an_unknown_environment_is_refused_with_the_known_ones(bare):
     bare.setenv("LEDGERLINE_ENV", "production")
-    with pytest.raises(ConfigurationError, match="'production'.*set it to one of local, branch, prod"):
+    with pytest.raises(ConfigurationError, match=r"'production'.*set it to one of local, branch, prod"):
         build_defs()
 
 

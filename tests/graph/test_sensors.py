@@ -1,0 +1,469 @@
+"""Sensors and schedules: fire once, say why they do not, and double nothing when they are killed and replayed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timezone
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import pytest
+from dagster._core.utils import make_new_run_id
+from dagster._utils.schedules import schedule_execution_time_iterator  # how the daemon reads cron lists
+
+from jobs.schedules import TICKS, ZONES, day_of, onboarding_schedule
+from jobs.selections import map_filings, onboard
+from ledgerline.filings.plan import MAX_ATTEMPTS
+from ledgerline.release.deploy import deploy_release
+from ledgerline.release.releases import current_release
+from platform_assets.provenance import DayProvenance
+from sensors import releases
+from sensors.days import SWEEP_DAYS, WANTED, archive_days, map_new_filings, new_filings, recent_keys
+from sensors.releases import approved_models
+from tests.unit.release_fakes import World
+
+MONDAY, TUESDAY = "edgar:2026-03-02", "edgar:2026-03-03"
+NEW_YORK, SEOUL = ZoneInfo("America/New_York"), ZoneInfo("Asia/Seoul")
+FAILED, CANCELED, SUCCESS = dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.SUCCESS
+UNFINISHED = [  # and QUEUED, which Dagster records only for a run of a code server
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+@dataclass
+class Recorded:
+    """An instance of Dagster and the short way to what was recorded in it."""
+
+    instance: dg.DagsterInstance
+
+    def onboarded(self, key: str, filings: str, listed: str = "1") -> None:
+        self._made("filings", key, filings, listed, filings)
+
+    def mapped(self, key: str, filings: str) -> None:
+        self._made("ticker_mappings", key, f"rows of {filings}", "candidates", filings)
+
+    def _made(self, asset: str, key: str, digest: str, made_from: str, filings: str) -> None:
+        self.instance.add_dynamic_partitions("source_day", [key])
+        record = DayProvenance(rows=1, digest=digest, input_digest=made_from, filings_digest=filings)
+        self.instance.report_runless_asset_event(
+            dg.AssetMaterialization(asset, partition=key, metadata=record.metadata())
+        )
+
+    def ran(self, request: dg.RunRequest, status: dg.DagsterRunStatus, job: str = "map_filings") -> None:
+        """The run that the daemon makes of a request."""
+        self.run(status, job, {**request.tags, "dagster/partition": str(request.partition_key)})
+
+    def run(
+        self,
+        status: dg.DagsterRunStatus,
+        job: str,
+        tags: Mapping[str, str],
+        assets: frozenset[dg.AssetKey] | None = None,
+    ) -> None:
+        run = dg.DagsterRun(job, run_id=make_new_run_id(), status=status, tags=dict(tags), asset_selection=assets)
+        self.instance.add_run(run)
+
+
+@pytest.fixture
+def recorded(tmp_path) -> Iterator[Recorded]:
+    """On disk: a context of a schedule takes no ephemeral instance."""
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+        yield Recorded(instance)
+
+
+@dataclass
+class Tick:
+    keys: list[str]
+    run_keys: list[str]
+    requests: list[dg.RunRequest]
+    reason: str
+    cursor: str | None
+
+
+def outcome(found: object) -> Tick:
+    """What a tick gave, whether it came as a result, a list or a reason."""
+    if isinstance(found, dg.SkipReason):
+        return Tick([], [], [], str(found.skip_message), None)
+    requests, reason, cursor = found, "", None
+    if isinstance(found, dg.SensorResult):
+        requests, cursor = found.run_requests or [], found.cursor
+        reason = str(found.skip_reason.skip_message) if found.skip_reason else ""
+    elif isinstance(found, dg.RunRequest):
+        requests = [found]
+    return Tick([r.partition_key for r in requests], [r.run_key for r in requests], list(requests), reason, cursor)
+
+
+def after_onboarding(recorded: Recorded, cursor: str | None = None) -> Tick:
+    return outcome(new_filings(dg.build_sensor_context(instance=recorded.instance, cursor=cursor)))
+
+
+def sweep(recorded: Recorded) -> Tick:
+    return outcome(map_new_filings(dg.build_schedule_context(instance=recorded.instance)))
+
+
+# new_filings ---------------------------------------------------------------------------------------------------------
+
+
+def test_days_that_were_onboarded_are_mapped_once(recorded):
+    recorded.onboarded(MONDAY, "a")
+    recorded.onboarded(TUESDAY, "b")
+    first = after_onboarding(recorded)
+    assert first.keys == [MONDAY, TUESDAY]
+    again = after_onboarding(recorded, first.cursor)
+    assert (again.keys, again.reason) == ([], "No day was onboarded since the last tick.")
+
+
+def test_a_day_that_was_onboarded_again_without_news_is_not_mapped_again(recorded):
+    recorded.onboarded(MONDAY, "a")
+    first = after_onboarding(recorded)
+    recorded.mapped(MONDAY, "a")
+    recorded.onboarded(MONDAY, "a")
+    again = after_onboarding(recorded, first.cursor)
+    assert (again.keys, again.reason) == ([], "1 day(s): nothing is new")
+    assert int(again.cursor) > int(first.cursor)
+
+
+def test_a_day_that_grew_is_mapped_again_under_another_run_key(recorded):
+    recorded.onboarded(MONDAY, "a")
+    first = after_onboarding(recorded)
+    recorded.mapped(MONDAY, "a")
+    recorded.onboarded(MONDAY, "b")
+    again = after_onboarding(recorded, first.cursor)
+    assert again.keys == [MONDAY]
+    assert again.run_keys != first.run_keys
+
+
+def test_killed_before_its_cursor_was_kept_the_sensor_asks_with_the_same_run_keys(recorded):
+    recorded.onboarded(MONDAY, "a")
+    assert after_onboarding(recorded).run_keys == after_onboarding(recorded).run_keys
+
+
+def test_killed_after_its_runs_began_the_sensor_starts_none_twice(recorded):
+    recorded.onboarded(MONDAY, "a")
+    (request,) = after_onboarding(recorded).requests
+    recorded.ran(request, dg.DagsterRunStatus.STARTED)
+    again = after_onboarding(recorded)
+    assert (again.keys, again.reason) == ([], "1 day(s): a run is under way")
+
+
+def test_a_cursor_that_was_lost_or_is_old_repeats_nothing_that_was_done(recorded):
+    recorded.onboarded(MONDAY, "a")
+    old = after_onboarding(recorded).cursor
+    recorded.onboarded(TUESDAY, "b")
+    recorded.mapped(MONDAY, "a")
+    recorded.mapped(TUESDAY, "b")
+    for cursor in (None, old):
+        assert after_onboarding(recorded, cursor).keys == []
+
+
+def test_another_day_waits_for_no_run_of_this_one(recorded):
+    recorded.onboarded(MONDAY, "a")
+    recorded.onboarded(TUESDAY, "b")
+    first = after_onboarding(recorded)
+    recorded.ran(first.requests[0], dg.DagsterRunStatus.STARTED)
+    assert after_onboarding(recorded).keys == [TUESDAY]
+
+
+# map_new_filings -----------------------------------------------------------------------------------------------------
+
+
+def test_the_sweep_says_that_no_day_is_known(recorded):
+    assert sweep(recorded).reason == "No day is known yet."
+
+
+def test_the_sweep_finds_what_the_sensor_passed_while_a_run_was_under_way(recorded):
+    recorded.onboarded(MONDAY, "a")
+    (request,) = after_onboarding(recorded).requests
+    recorded.ran(request, dg.DagsterRunStatus.STARTED)
+    recorded.onboarded(MONDAY, "b")
+    passed = after_onboarding(recorded)
+    assert passed.keys == []
+    (run,) = recorded.instance.get_runs()
+    recorded.instance.report_run_failed(run)
+    recorded.mapped(MONDAY, "a")
+    assert after_onboarding(recorded, passed.cursor).keys == []
+    assert sweep(recorded).keys == [MONDAY]
+
+
+@pytest.mark.parametrize("status", [FAILED, CANCELED])
+def test_failures_are_tried_again_under_new_run_keys_and_then_left_to_a_person(recorded, status):
+    recorded.onboarded(MONDAY, "a")
+    run_keys = set()
+    for _ in range(MAX_ATTEMPTS):
+        found = sweep(recorded)
+        run_keys.update(found.run_keys)
+        recorded.ran(found.requests[0], status)
+    assert len(run_keys) == MAX_ATTEMPTS
+    given_up = sweep(recorded)
+    assert given_up.keys == []
+    assert "materialize by hand" in given_up.reason
+
+
+def test_new_filings_of_a_day_that_was_given_up_are_tried(recorded):
+    recorded.onboarded(MONDAY, "a")
+    for _ in range(MAX_ATTEMPTS):
+        recorded.ran(sweep(recorded).requests[0], FAILED)
+    recorded.onboarded(MONDAY, "b")
+    assert sweep(recorded).keys == [MONDAY]
+
+
+@pytest.mark.parametrize("status", UNFINISHED)
+def test_a_day_with_a_run_in_any_unfinished_state_is_left_alone(recorded, status):
+    recorded.onboarded(MONDAY, "a")
+    recorded.ran(sweep(recorded).requests[0], status)
+    assert sweep(recorded).reason == "1 day(s): a run is under way"
+
+
+def test_a_day_within_a_backfill_under_way_is_left_alone(recorded):
+    wednesday = "edgar:2026-03-04"
+    for key in (MONDAY, TUESDAY, wednesday):
+        recorded.onboarded(key, "a")
+    range_of_days = {"dagster/asset_partition_range_start": MONDAY, "dagster/asset_partition_range_end": TUESDAY}
+    recorded.run(dg.DagsterRunStatus.STARTED, "map_filings", range_of_days)
+    assert sweep(recorded).keys == [wednesday]
+
+
+def test_a_day_that_a_person_maps_by_hand_is_left_alone_and_one_who_does_other_things_is_not_in_the_way(recorded):
+    recorded.onboarded(MONDAY, "a")
+    recorded.onboarded(TUESDAY, "a")
+    for key, asset in ((MONDAY, "ticker_mappings"), (TUESDAY, "filings")):
+        tags = {"dagster/partition": key}
+        recorded.run(dg.DagsterRunStatus.STARTED, "__ASSET_JOB", tags, frozenset({dg.AssetKey(asset)}))
+    assert sweep(recorded).keys == [TUESDAY]
+
+
+def test_a_backfill_that_ended_holds_nobody_up(recorded):
+    recorded.onboarded(MONDAY, "a")
+    range_of_days = {"dagster/asset_partition_range_start": MONDAY, "dagster/asset_partition_range_end": MONDAY}
+    recorded.run(SUCCESS, "map_filings", range_of_days)
+    assert sweep(recorded).keys == [MONDAY]
+
+
+def test_the_sweep_looks_at_the_newest_days_of_each_source():
+    days = [date(2026, 1, day).isoformat() for day in range(1, 31)]
+    found = recent_keys([f"{source}:{day}" for source in ("edgar", "dart") for day in days])
+    assert found == [f"{source}:{day}" for source in ("dart", "edgar") for day in days[-SWEEP_DAYS:]]
+
+
+# archive_days --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class FakeRegulator:
+    listed: dict[date, int]
+
+    def days(self) -> list[date]:
+        return sorted(self.listed)
+
+    def discover(self, day: date) -> list[int]:
+        return list(range(self.listed[day]))
+
+
+class FakeRegulators(dg.ConfigurableResource):
+    """`listed`: source -> ISO day -> how many filings it lists; `live`: sources that are read over HTTP."""
+
+    listed: dict[str, dict[str, int]]
+    live: list[str]
+
+    def sources(self) -> list[str]:
+        return sorted({*self.listed, *self.live})
+
+    def live_sources(self) -> list[str]:
+        return self.live
+
+    def of(self, source: str) -> FakeRegulator:
+        assert source not in self.live, "a tick must not ask a server"
+        return FakeRegulator({date.fromisoformat(day): count for day, count in self.listed[source].items()})
+
+
+def folder(recorded: Recorded, listed: dict[str, dict[str, int]], live: list[str] | None = None) -> object:
+    regulators = FakeRegulators(listed=listed, live=live or [])
+    return archive_days(dg.build_sensor_context(instance=recorded.instance), regulators=regulators)
+
+
+def test_days_of_an_archive_are_registered_and_onboarded_once(recorded):
+    listed = {"edgar": {"2026-03-02": 3}, "dart": {"2026-03-03": 2}}
+    found = folder(recorded, listed)
+    assert outcome(found).keys == ["dart:2026-03-03", MONDAY]
+    (registered,) = found.dynamic_partitions_requests
+    assert sorted(registered.partition_keys) == ["dart:2026-03-03", MONDAY]
+    recorded.onboarded("dart:2026-03-03", "x", listed="2")
+    recorded.onboarded(MONDAY, "y", listed="3")
+    assert outcome(folder(recorded, listed)).reason == "2 day(s): nothing is new"
+
+
+def test_a_day_of_an_archive_that_grew_is_onboarded_again(recorded):
+    recorded.onboarded(MONDAY, "y", listed="3")
+    assert outcome(folder(recorded, {"edgar": {"2026-03-02": 4}})).keys == [MONDAY]
+
+
+def test_an_archive_day_under_way_is_left_alone_and_a_failed_one_is_tried_up_to_the_limit(recorded):
+    listed = {"edgar": {"2026-03-02": 3}}
+    for _ in range(MAX_ATTEMPTS):
+        recorded.ran(outcome(folder(recorded, listed)).requests[0], FAILED, "onboard")
+    assert "materialize by hand" in outcome(folder(recorded, listed)).reason
+    grown = outcome(folder(recorded, {"edgar": {"2026-03-02": 4}}))
+    recorded.ran(grown.requests[0], dg.DagsterRunStatus.STARTING, "onboard")
+    assert outcome(folder(recorded, {"edgar": {"2026-03-02": 4}})).reason == "1 day(s): a run is under way"
+
+
+def test_sources_over_http_are_left_to_their_schedules(recorded):
+    assert "onboard_edgar" in outcome(folder(recorded, {}, live=["edgar", "dart"])).reason
+
+
+def test_an_empty_archive_is_no_error(recorded):
+    assert outcome(folder(recorded, {"edgar": {}})).reason == "No day is known yet."
+
+
+# onboard_<source> ----------------------------------------------------------------------------------------------------
+
+
+def clock(recorded: Recorded, source: str, moment: datetime, live: tuple[str, ...] = ("edgar", "dart")) -> Tick:
+    context = dg.build_schedule_context(instance=recorded.instance, scheduled_execution_time=moment)
+    return outcome(onboarding_schedule(source)(context, regulators=FakeRegulators(listed={}, live=list(live))))
+
+
+def test_the_clock_starts_the_regulators_day_and_registers_it(recorded):
+    found = clock(recorded, "edgar", datetime(2026, 3, 2, 16, 30, tzinfo=NEW_YORK))
+    assert found.keys == [MONDAY]
+    assert recorded.instance.get_dynamic_partitions("source_day") == [MONDAY]
+
+
+def test_two_ticks_have_two_run_keys_and_one_tick_replayed_has_one(recorded):
+    early, late = (datetime(2026, 3, 2, 16, minute, tzinfo=NEW_YORK) for minute in (30, 40))
+    first, again, next_one = (clock(recorded, "edgar", moment) for moment in (early, early, late))
+    assert first.run_keys == again.run_keys
+    assert first.run_keys != next_one.run_keys
+
+
+@pytest.mark.parametrize("status", UNFINISHED)
+def test_a_tick_is_skipped_while_the_run_before_it_is_at_work(recorded, status):
+    moment = datetime(2026, 3, 2, 16, 30, tzinfo=NEW_YORK)
+    recorded.ran(clock(recorded, "edgar", moment).requests[0], status, "onboard")
+    found = clock(recorded, "edgar", moment)
+    assert found.keys == []
+    assert "still at work" in found.reason
+
+
+def test_a_failed_run_does_not_stop_the_next_tick(recorded):
+    moment = datetime(2026, 3, 2, 16, 30, tzinfo=NEW_YORK)
+    recorded.ran(clock(recorded, "edgar", moment).requests[0], FAILED, "onboard")
+    assert clock(recorded, "edgar", moment).keys == [MONDAY]
+
+
+def test_a_source_of_an_archive_is_left_to_its_sensor(recorded):
+    found = clock(recorded, "edgar", datetime(2026, 3, 2, 16, 30, tzinfo=NEW_YORK), live=("dart",))
+    assert found.keys == []
+    assert "archive_days" in found.reason
+    assert recorded.instance.get_dynamic_partitions("source_day") == []
+
+
+@pytest.mark.parametrize(
+    ("source", "moment", "day"),
+    [
+        ("edgar", datetime(2026, 3, 3, 4, 59, tzinfo=timezone.utc), date(2026, 3, 2)),  # 23:59 in New York
+        ("edgar", datetime(2026, 3, 3, 5, 0, tzinfo=timezone.utc), date(2026, 3, 3)),
+        ("dart", datetime(2026, 3, 2, 14, 59, tzinfo=timezone.utc), date(2026, 3, 2)),  # 23:59 in Seoul
+        ("dart", datetime(2026, 3, 2, 15, 0, tzinfo=timezone.utc), date(2026, 3, 3)),
+        ("edgar", datetime(2026, 3, 9, 3, 59, tzinfo=timezone.utc), date(2026, 3, 8)),  # the clocks went forward
+        ("edgar", datetime(2026, 3, 9, 4, 0, tzinfo=timezone.utc), date(2026, 3, 9)),
+        ("edgar", datetime(2026, 11, 2, 4, 30, tzinfo=timezone.utc), date(2026, 11, 1)),  # and back
+        ("edgar", datetime(2026, 11, 2, 5, 0, tzinfo=timezone.utc), date(2026, 11, 2)),
+    ],
+)
+def test_the_day_is_the_regulators_own_across_midnight_and_when_the_clocks_change(source, moment, day):
+    assert day_of(source, moment) == day
+
+
+@pytest.mark.parametrize("day", [date(2026, 3, 2), date(2026, 3, 8), date(2026, 11, 1)])
+def test_the_clock_ticks_every_10_minutes_by_day_and_every_30_by_night_also_when_the_clocks_change(day):
+    schedule = onboarding_schedule("edgar")
+    assert schedule.cron_schedule == list(TICKS)
+    midnight = datetime(day.year, day.month, day.day, tzinfo=NEW_YORK)
+    ticks = []
+    zone = str(schedule.execution_timezone)
+    for tick in schedule_execution_time_iterator(midnight.timestamp(), schedule.cron_schedule, zone):
+        local = tick.astimezone(NEW_YORK)
+        if local.date() != day:
+            break
+        ticks.append(local)
+    by_day = [tick for tick in ticks if 6 <= tick.hour <= 22]
+    by_night = [tick for tick in ticks if tick not in by_day]
+    assert len(by_day) == 17 * 6
+    assert {tick.minute for tick in by_night} == {0, 30}
+    assert len({tick.astimezone(timezone.utc) for tick in ticks}) == len(ticks)
+    assert sorted({tick.hour for tick in by_night} | {2}) == [0, 1, 2, 3, 4, 5, 23]  # 02:xx may not exist
+
+
+def test_each_source_ticks_in_its_own_zone():
+    assert {source: onboarding_schedule(source).execution_timezone for source in ZONES} == {
+        "edgar": "America/New_York",
+        "dart": "Asia/Seoul",
+    }
+
+
+# approved_models -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def world(tmp_path) -> World:
+    return World(tmp_path, database=f"sqlite:///{tmp_path}/ledger.db")
+
+
+def approvals(recorded: Recorded, world: World) -> Tick:
+    context = dg.build_sensor_context(instance=recorded.instance)
+    return outcome(approved_models([world.project])(context, release_ledger=world.ledger))
+
+
+def deployed(recorded: Recorded, request: dg.RunRequest, status: dg.DagsterRunStatus) -> None:
+    recorded.run(status, "map_filings", request.tags)
+
+
+def test_only_an_approved_model_is_put_live_and_only_once(recorded, world):
+    assert approvals(recorded, world).reason == "No approved model waits to go live."
+    candidate = world.candidate("first")
+    assert approvals(recorded, world).run_keys == []
+    world.decide(candidate)
+    (request,) = approvals(recorded, world).requests
+    assert request.asset_selection == [dg.AssetKey([world.project.name, "live_endpoint"])]
+    deployed(recorded, request, dg.DagsterRunStatus.STARTED)
+    assert approvals(recorded, world).run_keys == []
+
+
+def test_killed_and_replayed_the_approval_sensor_asks_with_the_same_run_key(recorded, world):
+    world.decide(world.candidate("first"))
+    assert approvals(recorded, world).run_keys == approvals(recorded, world).run_keys != []
+
+
+def test_a_rejected_model_is_not_asked_for(recorded, world):
+    candidate = world.candidate("first")
+    world.decide(candidate)
+    world.decide(candidate, "reject")
+    assert approvals(recorded, world).run_keys == []
+
+
+def test_a_model_whose_deployment_fails_is_tried_under_new_run_keys_up_to_the_limit(recorded, world):
+    world.decide(world.candidate("first"))
+    run_keys = set()
+    for _ in range(releases.MAX_ATTEMPTS):
+        found = approvals(recorded, world)
+        run_keys.update(found.run_keys)
+        deployed(recorded, found.requests[0], FAILED)
+    assert len(run_keys) == releases.MAX_ATTEMPTS
+    assert approvals(recorded, world).run_keys == []
+
+
+def test_a_model_that_is_live_is_not_asked_for_again(recorded, world):
+    candidate = world.candidate("first")
+    world.decide(candidate)
+    deploy_release(world.deployer(), actor="a test", pins={})
+    assert current_release(world.records()).model_digest == candidate.model_digest
+    assert approvals(recorded, world).run_keys == []
+
+
+def test_the_jobs_that_ticks_start_are_those_of_the_code_location():
+    assert (map_filings.name, onboard.name, WANTED) == ("map_filings", "onboard", "ledgerline/wanted")
