@@ -1,0 +1,36 @@
+"""`make bench`: every benchmark that needs no argument, and those on real data where that is at hand."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from tests.shared_data import find_shared_data
+
+
+def commands() -> list[list[str]]:
+    """Module and arguments of each benchmark; one whose data is absent is left out and said."""
+    chosen = [["imports"], ["endpoint"]]
+    for name, data, arguments in (
+        ("parse_filings", "filings", ["--archive", "{}"]),
+        ("ticker_mapping", "ticker", ["--data", "{}", "--split", "dev"]),
+        ("clusters", "clusters", ["--data", "{}", "--file", "neardup_dev.jsonl"]),
+    ):
+        folder = find_shared_data(data)
+        if folder is None:
+            print(f"{name}: left out, the real data '{data}' is absent (see CONTRIBUTING.md)")
+        else:
+            chosen.append([name, *(argument.format(folder) for argument in arguments)])
+    return chosen
+
+
+def main() -> int:
+    failed = 0
+    for command in commands():
+        print(f"== python -m benchmarks.{' '.join(command)}", flush=True)
+        failed += subprocess.call([sys.executable, "-m", f"benchmarks.{command[0]}", *command[1:]]) != 0
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
