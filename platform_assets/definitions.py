@@ -42,7 +42,8 @@ def build_defs(
     from resources import build_resources
     from sensors.automation import automation
     from sensors.days import archive_days, map_new_filings, new_filings
-    from sensors.releases import approved_models
+    from sensors.failures import run_failures
+    from sensors.releases import approved_models, waiting_candidates
 
     resources = {**build_resources(environment), **(resource_overrides or {})}
     found = load_projects(projects or ROOT / "model_projects")
@@ -64,7 +65,14 @@ def build_defs(
         asset_checks=[filings_checks.no_filing_waits, ticker_mapping_checks.every_ticker_is_grounded],
         jobs=[*selection_jobs(names), *release_jobs(found)],
         schedules=[onboarding_schedule("edgar"), onboarding_schedule("dart"), daily_listings, map_new_filings],
-        sensors=[automation, new_filings, archive_days, approved_models(found)],
+        sensors=[
+            automation,
+            new_filings,
+            archive_days,
+            approved_models(found),
+            waiting_candidates(found),
+            run_failures(found),
+        ],
         resources=resources,
     )
     return dg.Definitions.merge(platform, *(model_project_definitions(project) for project in found))

@@ -1,4 +1,7 @@
-"""The sensor that puts an approved model live. It decides nothing: approval and gate are judged again by the deploy code."""
+"""Sensors between a candidate and its release: who must approve it is told, and an approved model is put live.
+
+They decide nothing: approval and gate are judged again by the deploy code.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from ledgerline.ports import Notifier, ObjectStore
 from ledgerline.projects.config import ModelProject
 from ledgerline.release.ports import ReleaseLedger
 
@@ -57,3 +61,62 @@ def deploy_request(instance: dg.DagsterInstance, project: ModelProject, ledger: 
         asset_selection=[dg.AssetKey([project.name, "live_endpoint"])],
         tags={"ledgerline/deploys": project.name, "ledgerline/wanted": candidate.model_digest[:12]},
     )
+
+
+def waiting_candidates(projects: Sequence[ModelProject]) -> dg.SensorDefinition:
+    """One sensor over all projects: tells the owner that a candidate waits, who may decide, and with which command."""
+
+    @dg.sensor(
+        name="waiting_candidates",
+        minimum_interval_seconds=60,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Tells the owner of a model project once that a candidate waits for an approval.",
+    )
+    def tick(
+        release_ledger: dg.ResourceParam[ReleaseLedger],
+        object_store: dg.ResourceParam[ObjectStore],
+        notifier: dg.ResourceParam[Notifier],
+    ) -> dg.SkipReason:
+        waiting = {}
+        for project in projects:
+            question = open_question(project, release_ledger, object_store)
+            if question is None:
+                continue
+            key, text = question
+            told = notifier.notify(project.config.owner, f"A model of {project.name} waits for an approval", text, key)
+            waiting[project.name] = "told now" if told else "told before"
+        said = ", ".join(f"{name} ({state})" for name, state in waiting.items())
+        return dg.SkipReason(f"Waits for an approval: {said}." if said else "No candidate waits for an approval.")
+
+    return tick
+
+
+def open_question(project: ModelProject, ledger: ReleaseLedger, objects: ObjectStore) -> tuple[str, str] | None:
+    """Key and text of the alert if only an approval keeps the newest candidate from going live, else None.
+
+    The key names model, report and policy, as an approval does: a new report on the same model is a new question.
+    """
+    from ledgerline.release.approvals import standing_approval, standing_refusal
+    from ledgerline.release.deploy import examine
+    from ledgerline.release.releases import GateRefusal, approvals, latest_candidate, refusals
+
+    records = [entry.record for entry in ledger.entries(project.name)]
+    candidate = latest_candidate(records)
+    if candidate is None:
+        return None
+    digests = {
+        "model_digest": candidate.model_digest,
+        "report_digest": candidate.report_digest,
+        "policy_digest": project.policy.digest,
+    }
+    decisions = approvals(records)
+    if standing_approval(decisions, **digests) or standing_refusal(decisions, candidate.model_digest):
+        return None  # decided; `examine` reads the model's bytes, so it is left for what waits
+    try:
+        found = refusals(candidate, **examine(project, candidate, records, objects))
+    except GateRefusal:
+        return None  # the report was changed: the checks show it, and nobody could approve
+    if [refusal.rule for refusal in found] not in (["approved"], ["approval_current"]):
+        return None
+    key = "waits " + project.name + " " + " ".join(digest[:16] for digest in digests.values())
+    return key, f"{project.config.owner}: {found[0]}"

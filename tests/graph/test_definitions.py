@@ -79,7 +79,10 @@ SCHEDULES = {  # name -> cron, zone, job, running from the start
     "map_new_filings": ("*/5 * * * *", None, "map_filings", True),
     "train_ticker_ranker_by_the_clock": ("0 6 * * 1", "America/New_York", "train_ticker_ranker", False),
 }
-SENSORS = {"automation": 30, "new_filings": 30, "archive_days": 300, "approved_models": 15}  # seconds between ticks
+SENSORS = {  # seconds between ticks
+    "automation": 30, "new_filings": 30, "archive_days": 300, "approved_models": 15, "waiting_candidates": 60,
+    "run_failures": 30,
+}  # fmt: skip
 RESOURCES = {
     "candidate_index_store", "experiments", "filing_ledger", "knowledge_graph_store", "lake", "listings_source",
     "notifier", "object_store", "regulators", "release_ledger", "sagemaker",

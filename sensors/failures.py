@@ -1,0 +1,117 @@
+"""The sensor behind every failed run: it tells the owner of the failed asset, and ends what a killed run left open.
+
+A sensor and not a hook: hooks of jobs never fire for runs of automation, and a killed process fires none at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from ledgerline.alerts import failure_text
+from ledgerline.ports import Notifier
+from ledgerline.projects.config import ModelProject
+from ledgerline.release.ports import Experiments
+from platform_assets.owners import DATA_PLATFORM
+
+LOGGED_STEPS = ("model", "evaluation")  # the assets of a project that open an MLflow run
+AD_HOC = "__ASSET_JOB"  # Dagster's name for runs of automation and of assets that were picked by hand
+
+
+def run_failures(projects: Sequence[ModelProject]) -> dg.SensorDefinition:
+    """One alert per failed run to the owner of the first asset that failed; open MLflow runs of it end FAILED."""
+    logged = {dg.AssetKey([project.name, step]) for project in projects for step in LOGGED_STEPS}
+
+    @dg.run_failure_sensor(
+        name="run_failures",
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Tells the owner of a failed asset once per failed run, and ends MLflow runs that it left open.",
+    )
+    def tell(
+        context: dg.RunFailureSensorContext,
+        notifier: dg.ResourceParam[Notifier],
+        experiments: dg.ResourceParam[Experiments],
+    ) -> None:
+        run = context.dagster_run
+        planned = planned_assets(context.instance, run.run_id)
+        try:
+            step, error = what_failed(context)
+            assets = planned.get(step or "") or [key for keys in planned.values() for key in keys]
+            job = run.job_name if run.job_name != AD_HOC else f"{AD_HOC} ({_names(planned)})"
+            notifier.notify(
+                owner_of(context.repository_def, assets[0] if assets else None),
+                f"{run.job_name if run.job_name != AD_HOC else 'A run of assets'} failed",
+                failure_text(job=job, partition=partition_of(run), step=step, error=error, run_id=run.run_id),
+                f"failed run {run.run_id}",
+            )
+        finally:
+            # Importing mlflow takes seconds: only for runs that may have logged something.
+            if any(key in logged for keys in planned.values() for key in keys):
+                ended = experiments.mark_failed(run.run_id)
+                context.log.info("%d MLflow run(s) of %s were left open and are FAILED now.", ended, run.run_id)
+
+    return tell
+
+
+def planned_assets(instance: dg.DagsterInstance, run_id: str) -> dict[str, list[dg.AssetKey]]:
+    """The assets that a run was to materialize, by step, in the order of the plan."""
+    planned: dict[str, list[dg.AssetKey]] = {}
+    events = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED)
+    for record in events.records:
+        event = record.event_log_entry.dagster_event
+        if event is not None and event.asset_key is not None:
+            keys = planned.setdefault(event.step_key or "", [])
+            if event.asset_key not in keys:  # once for each partition of the run
+                keys.append(event.asset_key)
+    return planned
+
+
+def what_failed(context: dg.RunFailureSensorContext) -> tuple[str | None, str]:
+    """Step and innermost error message of the first failed step; of a killed run the step that was under way."""
+    failed = context.get_step_failure_events()
+    if failed:
+        return failed[0].step_key, innermost_message(failed[0])
+    error = context.failure_event.event_specific_data
+    message = str(getattr(getattr(error, "error", None), "message", "") or context.failure_event.message or "")
+    return _step_under_way(context.instance, context.dagster_run.run_id), message
+
+
+def innermost_message(event: dg.DagsterEvent) -> str:
+    """What the author of a failure wrote for a person: its description, else the message of its first cause."""
+    failure = event.step_failure_data
+    if failure.user_failure_data and failure.user_failure_data.description:
+        return failure.user_failure_data.description
+    error = failure.error
+    while error and error.cause:
+        error = error.cause
+    return error.message if error else ""
+
+
+def _step_under_way(instance: dg.DagsterInstance, run_id: str) -> str | None:
+    started = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.STEP_START).records
+    ended = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.STEP_SUCCESS).records
+    done = {record.event_log_entry.step_key for record in ended}
+    left = [record.event_log_entry.step_key for record in started if record.event_log_entry.step_key not in done]
+    return left[0] if left else None
+
+
+def owner_of(repository: dg.RepositoryDefinition | None, key: dg.AssetKey | None) -> str:
+    """The first owner of an asset; the data platform for a run without assets."""
+    if repository is None or key is None or not repository.asset_graph.has(key):
+        return DATA_PLATFORM
+    owners = list(repository.asset_graph.get(key).owners)
+    return owners[0] if owners else DATA_PLATFORM
+
+
+def partition_of(run: dg.DagsterRun) -> str | None:
+    """The partition of a run, or `first...last` of a range."""
+    one = run.tags.get("dagster/partition")
+    first, last = (run.tags.get(f"dagster/asset_partition_range_{end}") for end in ("start", "end"))
+    return one or (f"{first}...{last}" if first and last else None)
+
+
+def _names(planned: dict[str, list[dg.AssetKey]]) -> str:
+    names = [key.to_user_string() for keys in planned.values() for key in keys]
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
