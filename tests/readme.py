@@ -7,6 +7,7 @@ Every line of a ```console block that begins with "$ " is run, in one shell and 
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +24,8 @@ def commands(page: str) -> list[str]:
 
 def main() -> int:
     wanted = commands(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    script = "set -evo pipefail\n" + "\n".join(wanted)
+    shown = [f"printf '%s\\n' {shlex.quote('$ ' + line)}\n{line}" for line in wanted]
+    script = "set -eo pipefail\n" + "\n".join(shown)
     result = subprocess.run(["bash", "-c", script], cwd=Path(sys.argv[1]).resolve().parent)
     print(f"{len(wanted)} commands of {sys.argv[1]}: {'all ran' if result.returncode == 0 else 'one FAILED'}")
     return result.returncode
