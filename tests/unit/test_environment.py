@@ -1,0 +1,88 @@
+"""What the environment variables mean, and what is refused before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ledgerline.errors import ConfigurationError
+from resources.environment import ROOT, child_variables, read_settings
+
+
+def test_without_any_variable_everything_is_local_and_in_the_checkout() -> None:
+    settings = read_settings(variables={})
+    assert (settings.environment, settings.home, settings.archive) == ("local", ROOT / ".ledgerline", None)
+    assert (settings.edgar_over_http, settings.dart_over_http, settings.slack) == (False, False, False)
+
+
+def test_all_local_state_is_below_the_home(tmp_path: Path) -> None:
+    settings = read_settings(variables={"LEDGERLINE_HOME": str(tmp_path)})
+    places = [settings.sample_archive, settings.dagster_home, settings.lake, settings.objects]
+    assert all(tmp_path in place.parents for place in places)
+    assert settings.database_url == f"sqlite:///{tmp_path}/ledgerline.db"
+
+
+@pytest.mark.parametrize("variable", ["LEDGERLINE_HOME", "LEDGERLINE_ARCHIVE"])
+def test_folders_are_absolute_and_know_the_users_home(variable: str) -> None:
+    settings = read_settings(variables={variable: "~/filings"})
+    found = settings.home if variable == "LEDGERLINE_HOME" else settings.archive
+    assert found == (Path.home() / "filings").resolve()
+
+
+def test_an_empty_variable_is_one_that_is_not_set() -> None:
+    names = ("LEDGERLINE_HOME", "LEDGERLINE_ARCHIVE", "EDGAR_USER_AGENT", "DART_API_KEY", "SLACK_BOT_TOKEN")
+    assert read_settings(variables=dict.fromkeys(names, "")) == read_settings(variables={})
+
+
+def test_a_regulator_is_read_over_http_only_where_its_key_is_set() -> None:
+    settings = read_settings(variables={"EDGAR_USER_AGENT": "Kim kim@example.com"})
+    assert (settings.edgar_over_http, settings.dart_over_http) == (True, False)
+
+
+def test_an_argument_comes_before_the_variable() -> None:
+    assert read_settings("branch", variables={"LEDGERLINE_ENV": "prod"}).environment == "branch"
+
+
+@pytest.mark.parametrize("name", ["production", "LOCAL", " local"])
+def test_an_unknown_environment_is_refused_with_the_known_ones(name: str) -> None:
+    with pytest.raises(
+        ConfigurationError, match=f"'{name}', which is no environment; set it to one of local, branch, prod"
+    ):
+        read_settings(variables={"LEDGERLINE_ENV": name})
+
+
+@pytest.mark.parametrize(
+    ("needed", "variable"),
+    [
+        ("required_bucket", "LEDGERLINE_BUCKET"),
+        ("required_role", "SAGEMAKER_ROLE_ARN"),
+        ("required_image", "SAGEMAKER_IMAGE_URI"),
+    ],
+)
+def test_what_aws_needs_is_named_with_the_remedy_when_it_is_asked_for(needed: str, variable: str) -> None:
+    settings = read_settings("prod", variables={})
+    with pytest.raises(
+        ConfigurationError, match=f"LEDGERLINE_ENV=prod needs {variable}: .*or use LEDGERLINE_ENV=local"
+    ):
+        getattr(settings, needed)
+    assert getattr(read_settings("prod", variables={variable: "mine"}), needed) == "mine"
+
+
+def test_a_child_sees_the_same_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEPT", "yes")
+    monkeypatch.setenv("LEDGERLINE_HOME", "/elsewhere")
+    given = {"LEDGERLINE_HOME": str(tmp_path / "home"), "LEDGERLINE_ARCHIVE": str(tmp_path / "archive")}
+    settings = read_settings(variables=given)
+    variables = child_variables(settings)
+    assert {name: variables[name] for name in (*given, "DAGSTER_HOME", "KEPT")} == {
+        **given,
+        "DAGSTER_HOME": str(tmp_path / "home" / "dagster"),
+        "KEPT": "yes",
+    }
+    assert read_settings(variables=variables) == settings
+
+
+def test_a_child_is_told_of_no_archive_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LEDGERLINE_ARCHIVE", raising=False)
+    assert "LEDGERLINE_ARCHIVE" not in child_variables(read_settings(variables={"LEDGERLINE_HOME": str(tmp_path)}))
