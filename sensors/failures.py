@@ -56,23 +56,33 @@ def run_failures(projects: Sequence[ModelProject]) -> dg.SensorDefinition:
 
 
 def planned_assets(instance: dg.DagsterInstance, run_id: str) -> dict[str, list[dg.AssetKey]]:
-    """The assets that a run was to materialize, by step, in the order of the plan."""
+    """The assets that a run was to materialize, or to check, by step, in the order of the plan."""
     planned: dict[str, list[dg.AssetKey]] = {}
-    events = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED)
-    for record in events.records:
-        event = record.event_log_entry.dagster_event
-        if event is not None and event.asset_key is not None:
-            keys = planned.setdefault(event.step_key or "", [])
-            if event.asset_key not in keys:  # once for each partition of the run
-                keys.append(event.asset_key)
+    for event in _events(instance, run_id, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED):
+        _add(planned, event.step_key, event.asset_key)  # an event for each partition of the run
+    for event in _events(instance, run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED):
+        _add(planned, event.step_key, event.asset_check_planned_data.asset_key)
     return planned
+
+
+def _add(planned: dict[str, list[dg.AssetKey]], step: str | None, key: dg.AssetKey | None) -> None:
+    keys = planned.setdefault(step or "", [])
+    if key is not None and key not in keys:
+        keys.append(key)
+
+
+def _events(instance: dg.DagsterInstance, run_id: str, of_type: dg.DagsterEventType) -> list[dg.DagsterEvent]:
+    records = instance.get_records_for_run(run_id, of_type=of_type).records
+    found = (record.event_log_entry.dagster_event for record in records)
+    return [event for event in found if event is not None]
 
 
 def what_failed(context: dg.RunFailureSensorContext) -> tuple[str | None, str]:
     """Step and innermost error message of the first failed step; of a killed run the step that was under way."""
     failed = context.get_step_failure_events()
     if failed:
-        return failed[0].step_key, innermost_message(failed[0])
+        checks = _failed_checks(context.instance, context.dagster_run.run_id, failed[0].step_key)
+        return failed[0].step_key, checks or innermost_message(failed[0])
     error = context.failure_event.event_specific_data
     message = str(getattr(getattr(error, "error", None), "message", "") or context.failure_event.message or "")
     return _step_under_way(context.instance, context.dagster_run.run_id), message
@@ -89,12 +99,21 @@ def innermost_message(event: dg.DagsterEvent) -> str:
     return error.message if error else ""
 
 
+def _failed_checks(instance: dg.DagsterInstance, run_id: str, step: str | None) -> str:
+    """What blocking checks said that failed in a step: Dagster's own error only counts them."""
+    found = [
+        event.asset_check_evaluation_data
+        for event in _events(instance, run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+        if event.step_key == step
+    ]
+    failed = [one for one in found if not one.passed and one.severity == dg.AssetCheckSeverity.ERROR and one.blocking]
+    return "; ".join(f"check {one.check_name}: {one.description or 'failed'}" for one in failed)
+
+
 def _step_under_way(instance: dg.DagsterInstance, run_id: str) -> str | None:
-    started = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.STEP_START).records
-    ended = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.STEP_SUCCESS).records
-    done = {record.event_log_entry.step_key for record in ended}
-    left = [record.event_log_entry.step_key for record in started if record.event_log_entry.step_key not in done]
-    return left[0] if left else None
+    done = {event.step_key for event in _events(instance, run_id, dg.DagsterEventType.STEP_SUCCESS)}
+    started = [event.step_key for event in _events(instance, run_id, dg.DagsterEventType.STEP_START)]
+    return next((step for step in started if step not in done), None)
 
 
 def owner_of(repository: dg.RepositoryDefinition | None, key: dg.AssetKey | None) -> str:

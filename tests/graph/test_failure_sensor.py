@@ -71,6 +71,19 @@ def nobodys() -> None:
     raise ValueError("no")
 
 
+@dg.asset(owners=["team:quant"], group_name="judged")
+def evaluation() -> None: ...
+
+
+@dg.asset(owners=["team:other"], group_name="judged")
+def another() -> None: ...
+
+
+@dg.asset_check(asset=evaluation, blocking=True)
+def gate() -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=False, description="accuracy is 0.5, which is not at least 0.9")
+
+
 @dg.op
 def lonely() -> None:
     raise ValueError("an op failed")
@@ -97,11 +110,13 @@ class Watch:
         self.world = World(self.folder)
         self.sensor = run_failures([self.world.project])
         self.defs = dg.Definitions(
-            assets=[documents, mentions, model, nobodys],
+            assets=[documents, mentions, model, nobodys, evaluation, another],
+            asset_checks=[gate],
             jobs=[
                 dg.define_asset_job("read", selection=["documents", "mentions"]),
                 dg.define_asset_job("train_demo", selection=dg.AssetSelection.groups("demo")),
                 dg.define_asset_job("unowned", selection=["nobodys"]),
+                dg.define_asset_job("judge", selection=dg.AssetSelection.groups("judged")),
                 operator,
             ],
             sensors=[self.sensor],
@@ -169,6 +184,15 @@ def test_a_permanent_failure_is_told_in_the_words_of_its_author(watch):
     (alert,) = watch.alerts.all()
     assert alert.startswith(
         "team:mapping\ntrain_demo failed\njob train_demo, step demo__model: Refused by rule `gate`: "
+    )
+
+
+def test_a_blocking_check_is_told_to_the_owner_of_what_it_checks_in_its_own_words(watch):
+    watch.run("judge")
+    watch.tick()
+    (alert,) = watch.alerts.all()
+    assert alert.startswith(
+        "team:quant\njudge failed\njob judge, step evaluation_gate: check gate: accuracy is 0.5, which is not at least 0.9"
     )
 
 
