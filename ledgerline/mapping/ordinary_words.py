@@ -69,6 +69,7 @@ PHRASES = frozenset(
         "san francisco",
         "san diego", "las vegas", "silicon valley", "wall street", "common stock", "real estate", "private equity",
         "public company", "interactive data", "health care", "fair value", "south korea", "west virginia",
+        "s 1",  # also a form of the SEC, named in most registration statements
     }
 )  # fmt: skip
 KOREAN = _words(

@@ -20,7 +20,7 @@ LISTED = {
     "Apple Inc.": "AAPL", "AMAZON COM INC": "AMZN", "BANK OF AMERICA CORP /DE/": "BAC", "Bank of Marin Bancorp": "BMRC",
     "PROCTER & GAMBLE Co": "PG", "McDONALDS CORP": "MCD", "eBay Inc.": "EBAY", "Gap Inc": "GAP", "Visa Inc.": "V",
     "U.S. Bancorp": "USB", "Nestlé S.A.": "NSRGY", "Expedia Group, Inc.": "EXPE", "Ford Motor Co": "F", "Ford": "F",
-    "BOX INC": "BOX", "HP INC": "HPQ",
+    "BOX INC": "BOX", "HP INC": "HPQ", "S-1 CORPORATION": "SONE",
 }  # fmt: skip
 LISTED_KO = {"삼성전자": "005930", "삼성": "028260", "네이버": "035420", "대상": "001680", "LG전자": "066570"}
 UNLISTED_KO = ["삼성이앤씨", "네이버파이낸셜"]
@@ -49,6 +49,7 @@ def surfaces(finder: MentionFinder, text: str, language: str = "en") -> list[str
     ("text", "expected"),
     [
         ("Apple and Visa rose.", ["Apple", "Visa"]),
+        ("Form S-1 was filed; S-1 Corporation did not.", ["S-1 Corporation"]),
         ("APPLE INC. reports", ["APPLE INC."]),
         ("Shares of Apple, Inc. rose", ["Apple, Inc."]),
         ("Amazon.com, Inc. and Amazon.com", ["Amazon.com, Inc.", "Amazon.com"]),
