@@ -37,17 +37,30 @@ class _Section(BaseModel):
 class Dataset(_Section):
     """The rows that the project learns from: a lake table at a version that is recorded."""
 
-    table: str = Field(min_length=1, description="Lake table, e.g. labelled_candidates.")
-    columns: list[str] = Field(min_length=1, description="Columns to read, in this order.")
-    entity_column: str = Field(description="The split must not tear rows of one entity apart.")
-    time_column: str = Field(description="When a row was knowable; the split by time uses it.")
-    where: dict[str, str | int | list[str]] = Field(
-        default_factory=dict, description="Equality on columns; a list means one of."
+    table: str = Field(min_length=1, description="Lake table to read.", examples=["labelled_candidates"])
+    columns: list[str] = Field(
+        min_length=1, description="Columns to read, in this order.", examples=[["group", "as_of", "x", "label"]]
     )
-    asset: str | None = Field(default=None, description="Asset that writes the table, `a/b` for a key of two parts.")
+    entity_column: str = Field(
+        description="The split must not tear rows of one entity apart; one of `columns`.", examples=["group"]
+    )
+    time_column: str = Field(
+        description="When a row was knowable; the split by time uses it; one of `columns`.", examples=["as_of"]
+    )
+    where: dict[str, str | int | list[str]] = Field(
+        default_factory=dict,
+        description="Equality on columns; a list means one of.",
+        examples=[{"kind": ["typo", "alias"]}],
+    )
+    asset: str | None = Field(
+        default=None,
+        description="Asset that writes the table, `a/b` for a key of two parts; the training set is downstream of it.",
+        examples=["labelled_candidates"],
+    )
     channels: list[str] = Field(
         default=["train", "validation", "test"],
         description="Folders that preprocessing.py writes; train.py gets all but `test`, evaluation.py gets `test`.",
+        examples=[["train", "test"]],
     )
 
     @field_validator("channels")
@@ -71,12 +84,13 @@ class Dataset(_Section):
 class Metric(_Section):
     """A number that train.py prints (read from its log by `regex`) or that evaluation.py reports."""
 
-    name: str = Field(min_length=1)
-    direction: Direction = Field(description="Whether more or less of it is better.")
+    name: str = Field(min_length=1, description="The name that rules use.", examples=["accuracy"])
+    direction: Direction = Field(description="Whether more or less of it is better.", examples=["maximize"])
     regex: str | None = Field(
         default=None,
         max_length=500,
-        description="First group is the number, applied to each log line of the training job.",
+        description="For a metric of train.py: applied to each line of its log, the first group is the number.",
+        examples=["accuracy=([-+0-9.eE]+);"],
     )
 
     @field_validator("regex")
@@ -96,10 +110,15 @@ class Metric(_Section):
 class Rule(_Section):
     """One rule on one declared metric: exactly one of the three comparisons."""
 
-    metric: str
-    at_least: float | None = None
-    at_most: float | None = None
-    not_worse_than_live_by: float | None = Field(default=None, ge=0)
+    metric: str = Field(description="Name of a declared metric.", examples=["accuracy"])
+    at_least: float | None = Field(default=None, description="Floor.", examples=[0.9])
+    at_most: float | None = Field(default=None, description="Ceiling.", examples=[0.05])
+    not_worse_than_live_by: float | None = Field(
+        default=None,
+        ge=0,
+        description="How much worse than the live model on the same test rows; passes while nothing is live.",
+        examples=[0.01],
+    )
 
     @model_validator(mode="after")
     def _one_comparison(self) -> Rule:
@@ -110,11 +129,13 @@ class Rule(_Section):
 class SliceRule(_Section):
     """A floor that must hold for every value of a column, where it has enough rows to mean anything."""
 
-    by: str = Field(description="Name of the slices in the evaluation report.")
-    metric: str
-    at_least: float | None = None
-    at_most: float | None = None
-    min_rows: int = Field(default=30, ge=1)
+    by: str = Field(description="Name of the slices in the evaluation report.", examples=["kind"])
+    metric: str = Field(description="Name of a declared metric.", examples=["accuracy"])
+    at_least: float | None = Field(default=None, description="Floor.", examples=[0.85])
+    at_most: float | None = Field(default=None, description="Ceiling.", examples=[0.1])
+    min_rows: int = Field(
+        default=30, ge=1, description="Smaller slices are passed over; if all are, the rule fails.", examples=[50]
+    )
 
     @model_validator(mode="after")
     def _one_comparison(self) -> SliceRule:
@@ -123,8 +144,16 @@ class SliceRule(_Section):
 
 
 class Gate(_Section):
-    rules: list[Rule] = Field(description="All must hold; at least one.")
-    slices: list[SliceRule] = Field(default_factory=list)
+    """What a model must measure before it may go live."""
+
+    rules: list[Rule] = Field(
+        description="All must hold; at least one.", examples=[[{"metric": "accuracy", "at_least": 0.9}]]
+    )
+    slices: list[SliceRule] = Field(
+        default_factory=list,
+        description="Rules on every value of a column.",
+        examples=[[{"by": "kind", "metric": "accuracy", "at_least": 0.85}]],
+    )
 
     @field_validator("rules")
     @classmethod
@@ -137,8 +166,10 @@ class Gate(_Section):
 
 
 class Schedule(_Section):
-    cron: str = Field(description="Five fields: minute hour day month weekday.")
-    timezone: str = Field(description="IANA name, e.g. America/New_York.")
+    """When the project is trained by the clock."""
+
+    cron: str = Field(description="Five fields: minute hour day month weekday.", examples=["0 6 * * 1"])
+    timezone: str = Field(description="IANA name.", examples=["America/New_York"])
 
     @field_validator("cron")
     @classmethod
@@ -158,30 +189,71 @@ class Schedule(_Section):
 
 
 class Serving(_Section):
-    instance_type: str = Field(default="ml.m5.large", pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")
-    instance_count: int = Field(default=1, ge=1, le=10)
-    qa: bool = Field(default=True, description="The QA endpoint must serve a model before it may be approved.")
+    """The endpoints: on AWS the instances, everywhere whether there is a QA endpoint."""
+
+    instance_type: str = Field(
+        default="ml.m5.large",
+        pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$",
+        description="Of the endpoints on AWS.",
+        examples=["ml.c6i.large"],
+    )
+    instance_count: int = Field(default=1, ge=1, le=10, description="Of the live endpoint on AWS.", examples=[2])
+    qa: bool = Field(
+        default=True, description="The QA endpoint must serve a model before it may be approved.", examples=[False]
+    )
     pins: list[Literal["candidate_index", "knowledge_graph"]] = Field(
-        default_factory=list, description="Versions in use that a release records: what its answers depend on."
+        default_factory=list,
+        description="Versions in use that a release records: what its answers depend on.",
+        examples=[["candidate_index"]],
     )
 
 
 class ProjectConfig(_Section):
     """config.yaml. Everything a data scientist decides about a project that is not in its scripts."""
 
-    name: str = Field(max_length=NAME_LENGTH, description="The folder's name.")
-    description: str = Field(min_length=1)
-    owner: str = Field(description="team:<name> or an e-mail address.")
+    name: str = Field(
+        max_length=NAME_LENGTH,
+        description="The folder's name: lower-case letters, digits, single underscores.",
+        examples=["ticker_ranker"],
+    )
+    description: str = Field(
+        min_length=1, description="What the model does, for people.", examples=["Picks the company that is meant."]
+    )
+    owner: str = Field(
+        description="`team:<name>` or an e-mail address: who is told of failures and of candidates that wait.",
+        examples=["team:quant"],
+    )
     dataset: Dataset
-    image: str = Field(min_length=1, description="Container image on SageMaker; the embedded server runs this Python.")
-    instance_type: str = Field(default="ml.m5.large", pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$", description="Of jobs.")
-    hyperparameters: dict[str, str | int | float | bool] = Field(default_factory=dict, max_length=100)
-    metrics: list[Metric] = Field(min_length=1, max_length=40)
+    image: str = Field(
+        min_length=1,
+        description="Container image on SageMaker; the embedded server runs this Python.",
+        examples=["python:3.11-slim"],
+    )
+    instance_type: str = Field(
+        default="ml.m5.large",
+        pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$",
+        description="Of jobs on AWS.",
+        examples=["ml.c6i.xlarge"],
+    )
+    hyperparameters: dict[str, str | int | float | bool] = Field(
+        default_factory=dict, max_length=100, description="What train.py gets.", examples=[{"learning-rate": 0.06}]
+    )
+    metrics: list[Metric] = Field(
+        min_length=1,
+        max_length=40,
+        description="Every metric that a rule names, and what train.py prints.",
+        examples=[[{"name": "accuracy", "direction": "maximize"}]],
+    )
     gate: Gate
-    approval: ApprovalMode
+    approval: ApprovalMode = Field(
+        description="`manual`: a person approves each model. `automatic`: the gate approves what passes it.",
+        examples=["manual"],
+    )
     schedule: Schedule | None = None
     serving: Serving = Field(default_factory=Serving)
-    tags: dict[str, str] = Field(default_factory=dict, max_length=50)
+    tags: dict[str, str] = Field(
+        default_factory=dict, max_length=50, description="Tags of the assets.", examples=[{"cost-center": "research"}]
+    )
 
     @field_validator("name")
     @classmethod
