@@ -234,19 +234,18 @@ def rollback(deployer: Deployer, *, actor: str, reason: str, digest_prefix: str 
     target = rollback_target(records, deployer.project.name, digest_prefix)
     current = current_release(records)
     assert current is not None  # rollback_target refuses a project without releases
-    if target.model_digest == current.model_digest and _problem(deployer, current) is None:
+    same = target.model_digest == current.model_digest
+    if same and _problem(deployer, current) is None:
         return Deployment("already_live", current, f"{_short(current)} is live already and answers: nothing to do.")
     _check_release(target, approvals(records), deployer.objects)
     now = deployer.clock()
-    if target.model_digest != current.model_digest:
+    changes: dict[str, Any] = {"actor": actor, "at": now}
+    if not same:  # else its endpoint is put back: nothing is left behind
         _withdraw(deployer, current, actor, f"rolled back: {reason}", now)
-    changes = {"actor": actor, "at": now, "previous": current.model_digest, "rolled_back_from": current.model_digest}
+        changes |= {"previous": current.model_digest, "rolled_back_from": current.model_digest}
     release = _carry_out(deployer, target.model_copy(update=changes))
-    return Deployment(
-        "rolled_back",
-        release,
-        f"{_short(release)} is live again; {current.model_digest[:12]} was withdrawn ({reason}).",
-    )
+    left = f"its endpoint was put back ({reason})" if same else f"{current.model_digest[:12]} was withdrawn ({reason})"
+    return Deployment("rolled_back", release, f"{_short(release)} is live again; {left}.")
 
 
 def _check_release(target: Release, decisions: Sequence[Approval], objects: ObjectStore) -> None:

@@ -360,3 +360,12 @@ def test_a_decision_without_a_name_or_a_reason_is_refused(world, approver, reaso
     candidate = world.candidate("a")
     with pytest.raises(ConfigurationError, match="who made it and why"):
         decision(world, "approve", candidate.model_digest[:8], approver, reason)
+
+
+def test_a_rollback_to_what_is_live_puts_its_lost_endpoint_back_and_withdraws_nothing(world):
+    first, second = released(world, "first"), released(world, "second")
+    world.platform.delete_endpoint("demo")
+    done = rollback(world.deployer(), actor="Kim", reason="it was deleted", digest_prefix=second.model_digest[:10])
+    assert done.message.endswith("is live again; its endpoint was put back (it was deleted).")
+    assert (world.platform.serves(), done.release.rolled_back_from) == (second.model_digest, None)
+    assert rollback(world.deployer(), actor="Kim", reason="x").release.model_digest == first.model_digest
