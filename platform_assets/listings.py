@@ -28,10 +28,10 @@ def listings(
     addresses configured, their own files are merged in.
     """
     from ledgerline.digests import combined_digest
-    from ledgerline.names.lake import publish_facts
+    from ledgerline.names.lake import known_facts, publish_facts
     from platform_assets.plots import table
 
-    facts = listings_source.load(context.log.info)
+    facts = listings_source.load(context.log.info, known_facts(lake))
     provenance = ListingsProvenance(
         digest=combined_digest(publish_facts(facts, lake)),
         companies=facts.companies.num_rows,

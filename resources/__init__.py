@@ -25,7 +25,7 @@ def _embedded(settings: Settings) -> dict[str, Any]:
     from resources.filing_ledger import SqlFilingLedger
     from resources.knowledge_graph import SqliteKnowledgeGraph
     from resources.lake import DeltaLake
-    from resources.listings import BundledListings
+    from resources.listings import BundledListings, RegulatorListings
     from resources.notifier import LogNotifier
     from resources.object_store import DirectoryObjectStore
     from resources.regulators import RegulatorSet
@@ -33,18 +33,21 @@ def _embedded(settings: Settings) -> dict[str, Any]:
     from resources.sagemaker import SageMaker
     from resources.sample_archive import SampleRegulators
 
-    regulators = RegulatorSet if settings.archive else SampleRegulators
     filing_ledger = SqlFilingLedger(url=settings.database_url)
     object_store = DirectoryObjectStore(root=str(settings.objects), bucket=settings.bucket)
+    regulators = (RegulatorSet if settings.archive else SampleRegulators)(
+        ledger=filing_ledger,
+        archive=str(settings.archive or settings.sample_archive),
+        # A folder that is named replaces the regulators' servers.
+        edgar_user_agent=EnvVar("EDGAR_USER_AGENT") if settings.edgar_over_http and not settings.archive else None,
+        dart_api_key=EnvVar("DART_API_KEY") if settings.dart_over_http and not settings.archive else None,
+    )
+    bundled = BundledListings(root=str(ROOT / "sample" / "facts"))
+    listings = RegulatorListings(bundled=bundled, regulators=regulators, object_store=object_store)
+    over_http = (settings.edgar_over_http or settings.dart_over_http) and not settings.archive
     return {
-        "listings_source": BundledListings(root=str(ROOT / "sample" / "facts")),
-        "regulators": regulators(
-            ledger=filing_ledger,
-            archive=str(settings.archive or settings.sample_archive),
-            # A folder that is named replaces the regulators' servers.
-            edgar_user_agent=EnvVar("EDGAR_USER_AGENT") if settings.edgar_over_http and not settings.archive else None,
-            dart_api_key=EnvVar("DART_API_KEY") if settings.dart_over_http and not settings.archive else None,
-        ),
+        "listings_source": listings if over_http else bundled,
+        "regulators": regulators,
         "filing_ledger": filing_ledger,
         "object_store": object_store,
         "lake": DeltaLake(root=str(settings.lake)),

@@ -85,6 +85,10 @@ class RegulatorSet(ConfigurableResource):
             self._made[source] = self._make(source)
         return cast(Regulator, self._made[source])
 
+    def reference_files(self) -> list[ReferenceFile]:
+        """The lists of companies that the sources read over HTTP serve now, all or none: a failed read raises."""
+        return [cast("EdgarHttp | DartHttp", self.of(source)).reference_file() for source in self.live_sources()]
+
     def _make(self, source: Source) -> Regulator:
         if source == "edgar":
             if self.edgar_user_agent:
@@ -105,6 +109,16 @@ class RegulatorSet(ConfigurableResource):
                 "https://opendart.fss.or.kr gives after registration, or give an archive folder"
             )
         raise ConfigurationError(f"there is no regulator {source!r}: the sources are 'edgar' and 'dart'")
+
+
+@dataclass(frozen=True)
+class ReferenceFile:
+    """A regulator's list of its companies as served: `day` is the regulator's own calendar day when it was asked."""
+
+    source: Source
+    name: str
+    body: bytes
+    day: date
 
 
 # ------------------------------------------------------------------------------------------------- asking over HTTP
@@ -235,7 +249,7 @@ class _Masked(logging.Filter):
 
 
 class EdgarHttp:
-    """EDGAR's Atom feed, daily master index and full submissions. `user_agent` names who asks, with an e-mail."""
+    """EDGAR's feed, daily master index, full submissions and list of tickers. `user_agent` names who asks, with e-mail."""
 
     source: Source = "edgar"
 
@@ -292,6 +306,20 @@ class EdgarHttp:
         if answer is None:
             raise NotYetThere(f"{ref.filing_id} is listed, and EDGAR does not serve it yet")
         return FetchedFiling(ref, answer.body, answer.last_modified, answer.etag)
+
+    def reference_file(self) -> ReferenceFile:
+        """company_tickers_exchange.json. Raises RegulatorUnavailable if it is not served."""
+        from ledgerline.filings.times import eastern_day
+
+        name = "company_tickers_exchange.json"
+        day = eastern_day(self._clock())
+        answer = self._get(f"/files/{name}")
+        if answer is None:
+            raise RegulatorUnavailable(
+                f"edgar: {name} is not served to this address; it is tried again with the next run. If it stays so, "
+                "ask from an address that is no cloud's: EDGAR refuses this file to those first"
+            )
+        return ReferenceFile("edgar", name, answer.body, day)
 
     def _walk_feed(self, day: date) -> list[FilingRef]:
         """Pages, newest first, until the rows were accepted before the day began (or the feed ends).
@@ -365,7 +393,7 @@ class EdgarHttp:
 
 
 class DartHttp:
-    """OpenDART's list.json and document.xml. `api_key` has 40 hexadecimal characters and is sent as a parameter."""
+    """OpenDART's list.json, document.xml and corpCode.xml. `api_key` has 40 hexadecimal characters and is sent as a parameter."""
 
     source: Source = "dart"
 
@@ -430,19 +458,38 @@ class DartHttp:
 
     def fetch(self, ref: FilingRef) -> FetchedFiling:
         """The ZIP of document.xml. Raises NotYetThere if DART lists the filing and has no document yet (014)."""
-        from ledgerline.filings.feeds import UnreadablePage, parse_dart_error
-
-        answer = self._asker.get("/api/document.xml", {"crtfc_key": self._key, "rcept_no": ref.filing_id})
-        try:
-            error = parse_dart_error(answer.body)
-        except UnreadablePage as unreadable:
-            raise RegulatorUnavailable(f"dart: {ref.filing_id}: {self._masked(str(unreadable))}") from None
+        answer, error = self._zip("/api/document.xml", {"rcept_no": ref.filing_id}, what=ref.filing_id)
         if error is None:
             return FetchedFiling(ref, answer.body, answer.last_modified, answer.etag)
         if error[0] == "014":
             raise NotYetThere(f"{ref.filing_id} is listed, and DART has no document of it yet (014)")
         self._raise_for(*error)
         raise RegulatorUnavailable(f"dart: {ref.filing_id}: status {error[0]} where a document was asked for")
+
+    def reference_file(self) -> ReferenceFile:
+        """The ZIP of corpCode.xml. Raises RegulatorUnavailable if it is not served."""
+        from ledgerline.filings.times import korean_day
+
+        day = korean_day(self._clock())
+        answer, error = self._zip("/api/corpCode.xml", {}, what="corpCode.xml")
+        if error is None:
+            return ReferenceFile("dart", "corpCode.zip", answer.body, day)
+        self._raise_for(*error)
+        raise RegulatorUnavailable(
+            f"dart: status {error[0]} where corpCode.xml was asked for; it is tried again with the next run"
+        )
+
+    def _zip(self, path: str, params: Mapping[str, str], *, what: str) -> tuple[Answer, tuple[str, str] | None]:
+        """The answer of a ZIP endpoint, and (status, message) where it is an error and no ZIP."""
+        from ledgerline.filings.feeds import UnreadablePage, parse_dart_error
+
+        answer = self._asker.get(path, {"crtfc_key": self._key, **params})
+        try:
+            return answer, parse_dart_error(answer.body)
+        except UnreadablePage as unreadable:
+            raise RegulatorUnavailable(
+                f"dart: {what}: {self._masked(str(unreadable))}; it is tried again with the next run"
+            ) from None
 
     def _page(self, day: date, number: int) -> Any:
         from ledgerline.filings.feeds import UnreadablePage, parse_dart_list

@@ -22,3 +22,10 @@ def publish_facts(facts: Facts, lake: Lake) -> dict[str, str]:
 def facts_from_lake(lake: Lake) -> Facts:
     """The facts as last published. Raises LedgerlineError naming the asset where there are none."""
     return Facts(**{name: lake.read(name) for name in TABLES})
+
+
+def known_facts(lake: Lake) -> Facts | None:
+    """The facts as last published, or None where a table was never written."""
+    if any(lake.version(name) is None for name in TABLES):
+        return None
+    return facts_from_lake(lake)

@@ -24,6 +24,7 @@ from ledgerline.names.facts import Facts, facts_from_rows, valid_on
 from ledgerline.names.normalise import normalise
 from ledgerline.names.tables import TABLES
 
+SMALL_LIST = 100  # tickers; below it half of them may well be gone
 MAX_CORP_CODE_BYTES = 256 * 1024 * 1024  # 18 MB in 2026; more is not this file
 Row = dict[str, Any]
 
@@ -112,6 +113,41 @@ def merge_facts(base: Facts, fresh: Facts, *, seen_on: date) -> Facts:
     )
 
 
+def join_facts(known: Facts, bundled: Facts) -> Facts:
+    """What is known, and what newer bundled facts add to it. An edge that is known keeps the days it is known with."""
+    if known == bundled:
+        return known
+    identity = {
+        "companies": ("company_id",),
+        "securities": ("company_id", "ticker", "valid_from"),
+        "names": ("company_id", "name", "kind", "valid_from"),
+        "successors": ("company_id", "successor_id"),
+    }
+    joined = {}
+    for table, columns in identity.items():
+        rows = getattr(known, table).to_pylist()
+        there = {tuple(row[column] for column in columns) for row in rows}
+        more = getattr(bundled, table).to_pylist()
+        joined[table] = rows + [row for row in more if tuple(row[column] for column in columns) not in there]
+    return facts_from_rows(joined)
+
+
+def refuse_short_list(base: Facts, fresh: Facts, *, name: str) -> None:
+    """Raises LedgerlineError if the list lacks more than half of the open tickers: it is taken for cut off, since a
+    merge would end them all. In a year of the SEC's list a tenth of the tickers goes."""
+    kind = _prefixes(fresh)
+    there = {(row["company_id"], row["ticker"]) for row in fresh.securities.to_pylist()}
+    held = [
+        row for row in base.securities.to_pylist() if row["valid_to"] is None and row["company_id"].startswith(kind)
+    ]
+    gone = sum((row["company_id"], row["ticker"]) not in there for row in held)
+    if len(held) >= SMALL_LIST and gone > len(held) / 2:
+        raise LedgerlineError(
+            f"{name} has {len(there):,} tickers and lacks {gone:,} of the {len(held):,} that are open: it seems cut off "
+            "and is not merged; fetch it again, and look at it if it stays so."
+        )
+
+
 def _merge(base: pa.Table, fresh: pa.Table, column: str, day: str, kind: tuple[str, ...]) -> list[Row]:
     eve = (date.fromisoformat(day) - timedelta(days=1)).isoformat()
     given = fresh.to_pylist()
@@ -132,7 +168,14 @@ def _merge(base: pa.Table, fresh: pa.Table, column: str, day: str, kind: tuple[s
         )
         merged.append({**row, "valid_to": eve} if ends else row)
         kept.add((company, key, merged[-1]["valid_to"]))
-    return merged + [row for row in given if (row["company_id"], _key(row, column), row["valid_to"]) not in kept]
+    new = (row for row in given if (row["company_id"], _key(row, column), row["valid_to"]) not in kept)
+    ended = {(company, key) for company, key, end in kept if end}
+    # DART leaves a firm its stock code when the share is delisted: such a row opens no ticker that has ended.
+    return merged + [row for row in new if not (_is_dart_ticker(row) and (row["company_id"], row["ticker"]) in ended)]
+
+
+def _is_dart_ticker(row: Row) -> bool:
+    return "ticker" in row and row["source"] == "dart"
 
 
 def _key(row: Row, column: str) -> str:

@@ -45,7 +45,10 @@ class Fault:
 
 
 class RegulatorServer:
-    """Both regulators on one port; EDGAR below /cgi-bin and /Archives, DART below /api."""
+    """Both regulators on one port; EDGAR below /cgi-bin, /Archives and /files, DART below /api.
+
+    The lists of companies are edgar/files/company_tickers_exchange.json and dart/corpCode.zip of the archive.
+    """
 
     def __init__(self, archive: Path) -> None:
         self.archive = archive
@@ -103,17 +106,20 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(*REFUSALS[fault])
             return
         if fault and fault.startswith("dart_"):
-            self._send_dart_error(fault.removeprefix("dart_"), zip_endpoint="document" in url.path)
+            self._send_dart_error(fault.removeprefix("dart_"), zip_endpoint=url.path.endswith(".xml"))
             return
         routes: dict[str, Callable[[dict[str, str], str | None], None]] = {
             "/cgi-bin/browse-edgar": self._feed,
             "/api/list.json": self._list,
             "/api/document.xml": self._document,
+            "/api/corpCode.xml": self._corp_code,
         }
         if url.path in routes:
             routes[url.path](query, fault)
         elif url.path.startswith("/Archives/edgar/daily-index/"):
             self._file("edgar/index/" + url.path.rpartition("/")[2], fault)
+        elif url.path.startswith("/files/"):
+            self._file("edgar" + url.path, fault)
         elif url.path.startswith("/Archives/edgar/data/"):
             self._submission(url.path.rpartition("/")[2], fault)
         else:
@@ -185,6 +191,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._body(path.read_bytes(), "application/x-msdownload;charset=UTF-8", fault)
         else:
             self._send_dart_error("014", zip_endpoint=True)
+
+    def _corp_code(self, query: dict[str, str], fault: str | None) -> None:
+        if query.get("crtfc_key") != KEY:
+            self._send_dart_error("010", zip_endpoint=True)
+            return
+        body = (self.server_state.archive / "dart/corpCode.zip").read_bytes()
+        self._body(body, "application/x-msdownload;charset=UTF-8", fault)
 
     def _send_dart_error(self, status: str, *, zip_endpoint: bool) -> None:
         message = {

@@ -239,3 +239,11 @@ def test_a_sec_list_leaves_korean_tickers_and_preferred_shares_alone(facts: Fact
     merged = merge_facts(samsung, fresh, seen_on=date(2026, 4, 1))
     assert holders(merged, "005935", "2026-05-01") == ["dart:00126380"]
     assert holders(merged, "005930", "1990-01-04") == ["dart:00126380"]
+
+
+def test_a_delisted_korean_share_is_not_opened_again_by_the_code_that_dart_leaves_it() -> None:
+    ended = {"company_id": "dart:00000003", "ticker": "000030", "exchange": "KOSPI", "share_class": "common",
+             "valid_from": "2003-01-02", "valid_to": "2021-05-06", "source": "krx"}  # fmt: skip
+    base = facts_from_rows({"companies": [company("dart:00000003", "세기", country="KR")], "securities": [ended]})
+    fresh = dart_listings(corp_code_file(("00000003", "세기", "", "000030")), seen_on=date(2026, 4, 1))
+    assert merge_facts(base, fresh, seen_on=date(2026, 4, 1)).securities.to_pylist() == [ended]
