@@ -153,9 +153,11 @@ class Demo:
         """Settle what a killed demo left behind, and begin what is slow in the background."""
         import dagster as dg
 
-        unfinished = dg.RunsFilter(
-            tags=STARTED_BY, statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING]
-        )
+        from platform_assets.runs import UNFINISHED
+
+        # With NOT_STARTED: the demo starts its runs itself, so that nobody else will ever start this one.
+        statuses = [*UNFINISHED, dg.DagsterRunStatus.NOT_STARTED]
+        unfinished = dg.RunsFilter(tags=STARTED_BY, statuses=statuses)
         left = self.instance.get_runs(filters=unfinished)
         for run in left:
             self.instance.report_run_failed(run, "The `make demo` that started it was killed.")
@@ -300,15 +302,16 @@ class Demo:
 
     def go_live(self) -> None:
         """Put the approved candidate live; the deploy code judges it again."""
+        from ledgerline.release.releases import current_release
+
         asset = f"{PROJECT}/live_endpoint"
         with self.progress.step(asset) as step:
+            wanted, released = self.candidate().model_digest, current_release(self.records())
             state = self.resources["sagemaker"].describe_endpoint(self.project.endpoint)
-            if (
-                state is not None
-                and state.status == "InService"
-                and state.model_digest == self.candidate().model_digest
-            ):
-                step.skip(f"{self.project.endpoint} serves {state.model_digest[:12]} already")
+            serves = state is not None and (state.status, state.model_digest) == ("InService", wanted)
+            # Both: a demo killed between the endpoint's update and the ledger's row has yet to conclude that release.
+            if serves and released is not None and released.model_digest == wanted:
+                step.skip(f"{self.project.endpoint} serves {wanted[:12]} already")
                 return
             step.said = said_of(self.run(f"deploy_{PROJECT}", assets=[asset]), asset)
 

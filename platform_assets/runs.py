@@ -6,9 +6,10 @@ import dagster as dg
 
 from platform_assets.partitions import source_day
 
+# Not NOT_STARTED: what was killed between making a run and launching it leaves one for ever. A tick that is replayed
+# asks for it again with the same run key, and the daemon then launches that very run.
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,

@@ -27,7 +27,6 @@ MONDAY, TUESDAY = "edgar:2026-03-02", "edgar:2026-03-03"
 NEW_YORK, SEOUL = ZoneInfo("America/New_York"), ZoneInfo("Asia/Seoul")
 FAILED, CANCELED, SUCCESS = dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.SUCCESS
 UNFINISHED = [  # and QUEUED, which Dagster records only for a run of a code server
-    dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
@@ -216,6 +215,13 @@ def test_a_day_with_a_run_in_any_unfinished_state_is_left_alone(recorded, status
     recorded.onboarded(MONDAY, "a")
     recorded.ran(sweep(recorded).requests[0], status)
     assert sweep(recorded).reason == "1 day(s): a run is under way"
+
+
+def test_a_run_that_was_made_and_never_launched_is_asked_for_again_with_its_run_key(recorded):
+    recorded.onboarded(MONDAY, "a")
+    first = after_onboarding(recorded)
+    recorded.ran(first.requests[0], dg.DagsterRunStatus.NOT_STARTED)
+    assert after_onboarding(recorded).run_keys == first.run_keys
 
 
 def test_a_day_within_a_backfill_under_way_is_left_alone(recorded):
