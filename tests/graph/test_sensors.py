@@ -67,11 +67,20 @@ class Recorded:
         self.instance.add_run(run)
 
 
+@pytest.fixture(scope="module")
+def instance(tmp_path_factory) -> Iterator[dg.DagsterInstance]:
+    """On disk: a context of a schedule takes no ephemeral instance. One for all tests, since making it is slow."""
+    with dg.instance_for_test(temp_dir=str(tmp_path_factory.mktemp("dagster"))) as made:
+        yield made
+
+
 @pytest.fixture
-def recorded(tmp_path) -> Iterator[Recorded]:
-    """On disk: a context of a schedule takes no ephemeral instance."""
-    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
-        yield Recorded(instance)
+def recorded(instance) -> Recorded:
+    """Nothing is recorded yet."""
+    instance.wipe()
+    for key in instance.get_dynamic_partitions("source_day"):
+        instance.delete_dynamic_partition("source_day", key)
+    return Recorded(instance)
 
 
 @dataclass
