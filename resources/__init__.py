@@ -14,12 +14,45 @@ def build_resources(environment: str | None = None, *, settings: Settings | None
     each under names of its own. Raises ConfigurationError for an unknown environment or a setting that is missing.
     """
     chosen = settings or read_settings(environment)
-    return _embedded(chosen) | (_aws(chosen) if chosen.environment != "local" else {})
+    object_store = _object_store(chosen)
+    aws = _aws(chosen, object_store) if chosen.environment != "local" else {}
+    return _embedded(chosen, object_store) | aws
 
 
-def _embedded(settings: Settings) -> dict[str, Any]:
+def _object_store(settings: Settings) -> Any:
+    from resources.object_store import DirectoryObjectStore, S3ObjectStore
+
+    if settings.environment == "local":
+        return DirectoryObjectStore(root=str(settings.objects), bucket=settings.bucket)
+    return S3ObjectStore(bucket=settings.required_bucket, region=settings.region)
+
+
+def _regulators(settings: Settings, ledger: Any, object_store: Any) -> Any:
+    """The archive that is named, which replaces the regulators' servers; else those; else the sample archive."""
     from dagster import EnvVar
 
+    from resources.archive_mirror import MirroredRegulators
+    from resources.regulators import RegulatorSet
+    from resources.sample_archive import SampleRegulators
+
+    if isinstance(settings.archive, str):
+        return MirroredRegulators(
+            ledger=ledger,
+            object_store=object_store,
+            archive=str(settings.archive_mirror),
+            archive_uri=settings.archive,
+        )
+    if settings.archive:
+        return RegulatorSet(ledger=ledger, archive=str(settings.archive))
+    return SampleRegulators(
+        ledger=ledger,
+        archive=str(settings.sample_archive),
+        edgar_user_agent=EnvVar("EDGAR_USER_AGENT") if settings.edgar_over_http else None,
+        dart_api_key=EnvVar("DART_API_KEY") if settings.dart_over_http else None,
+    )
+
+
+def _embedded(settings: Settings, object_store: Any) -> dict[str, Any]:
     from resources.candidate_index import TantivyCandidateIndex
     from resources.experiments import MlflowExperiments
     from resources.filing_ledger import SqlFilingLedger
@@ -27,21 +60,11 @@ def _embedded(settings: Settings) -> dict[str, Any]:
     from resources.lake import DeltaLake
     from resources.listings import BundledListings, RegulatorListings
     from resources.notifier import LogNotifier
-    from resources.object_store import DirectoryObjectStore
-    from resources.regulators import RegulatorSet
     from resources.release_ledger import SqlReleaseLedger
     from resources.sagemaker import SageMaker
-    from resources.sample_archive import SampleRegulators
 
     filing_ledger = SqlFilingLedger(url=settings.database_url)
-    object_store = DirectoryObjectStore(root=str(settings.objects), bucket=settings.bucket)
-    regulators = (RegulatorSet if settings.archive else SampleRegulators)(
-        ledger=filing_ledger,
-        archive=str(settings.archive or settings.sample_archive),
-        # A folder that is named replaces the regulators' servers.
-        edgar_user_agent=EnvVar("EDGAR_USER_AGENT") if settings.edgar_over_http and not settings.archive else None,
-        dart_api_key=EnvVar("DART_API_KEY") if settings.dart_over_http and not settings.archive else None,
-    )
+    regulators = _regulators(settings, filing_ledger, object_store)
     bundled = BundledListings(root=str(ROOT / "sample" / "facts"))
     listings = RegulatorListings(bundled=bundled, regulators=regulators, object_store=object_store)
     over_http = (settings.edgar_over_http or settings.dart_over_http) and not settings.archive
@@ -69,18 +92,15 @@ def _embedded(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _aws(settings: Settings) -> dict[str, Any]:
+def _aws(settings: Settings, object_store: Any) -> dict[str, Any]:
     """What differs from the embedded platform on AWS. Search index, graph and ledgers stay embedded until their ports
     have a production implementation; a team then shares them through one volume."""
     from dagster import EnvVar
 
     from resources.notifier import SlackNotifier
-    from resources.object_store import S3ObjectStore
     from resources.sagemaker import SageMaker
 
-    object_store = S3ObjectStore(bucket=settings.required_bucket, region=settings.region)
     return {
-        "object_store": object_store,
         "sagemaker": SageMaker(
             object_store=object_store,
             bucket=settings.required_bucket,

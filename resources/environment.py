@@ -6,6 +6,7 @@ Belongs here: names, defaults and validation of every variable. Which implementa
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,11 +22,12 @@ DEFAULT_BUCKET = "ledgerline"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the environment variables say. `home` holds all local state; `archive` replaces the regulators' servers."""
+    """What the environment variables say. `home` holds all local state; `archive` replaces the regulators' servers: a
+    folder, or the s3:// URI of a prefix of the object store."""
 
     environment: Environment
     home: Path
-    archive: Path | None
+    archive: Path | str | None
     edgar_over_http: bool  # EDGAR_USER_AGENT is set
     dart_over_http: bool  # DART_API_KEY is set
     slack: bool  # SLACK_BOT_TOKEN is set
@@ -60,6 +62,11 @@ class Settings:
         return self.home / "sample_archive"
 
     @property
+    def archive_mirror(self) -> Path:
+        """Where an archive of the object store is mirrored; another prefix has another mirror."""
+        return self.home / "archive_mirror" / hashlib.sha256(str(self.archive).encode()).hexdigest()[:16]
+
+    @property
     def dagster_home(self) -> Path:
         return self.home / "dagster"
 
@@ -88,7 +95,7 @@ def read_settings(environment: str | None = None, *, variables: Mapping[str, str
     return Settings(
         environment=name,  # type: ignore[arg-type]  # checked above
         home=Path(given.get("LEDGERLINE_HOME") or ROOT / ".ledgerline").expanduser().resolve(),
-        archive=Path(archive).expanduser().resolve() if archive else None,
+        archive=archive_of(archive) if archive else None,
         edgar_over_http=bool(given.get("EDGAR_USER_AGENT")),
         dart_over_http=bool(given.get("DART_API_KEY")),
         slack=bool(given.get("SLACK_BOT_TOKEN")),
@@ -97,6 +104,17 @@ def read_settings(environment: str | None = None, *, variables: Mapping[str, str
         sagemaker_role=given.get("SAGEMAKER_ROLE_ARN", ""),
         sagemaker_image=given.get("SAGEMAKER_IMAGE_URI", ""),
     )
+
+
+def archive_of(text: str) -> Path | str:
+    """The folder that is meant, absolute, or the s3:// URI as it stands. Raises ConfigurationError for another URI."""
+    if "://" not in text:
+        return Path(text).expanduser().resolve()
+    if not text.startswith("s3://") or not text.removeprefix("s3://").strip("/"):
+        raise ConfigurationError(
+            f"LEDGERLINE_ARCHIVE is {text!r}: give a folder, or s3://<bucket>/<prefix> in the object store."
+        )
+    return text.rstrip("/")
 
 
 def child_variables(settings: Settings) -> dict[str, str]:

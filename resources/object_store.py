@@ -80,6 +80,20 @@ class DirectoryObjectStore(ConfigurableResource):
 
     def list(self, prefix: str) -> Iterator[str]:
         """URIs below a prefix, sorted; as on S3 the prefix need not end at a '/'."""
+        bucket, _ = split_uri(prefix)
+        yield from (f"s3://{bucket}/{key}" for key in self._keys(prefix))
+
+    def list_stamped(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """(URI, stamp) below a prefix, sorted; the stamp of an object differs once it is put anew."""
+        bucket, _ = split_uri(prefix)
+        for key in self._keys(prefix):
+            try:
+                about = os.stat(os.path.join(self.root, bucket, key), follow_symlinks=False)
+            except FileNotFoundError:  # deleted since it was listed
+                continue
+            yield f"s3://{bucket}/{key}", f"{about.st_size}-{about.st_mtime_ns}"
+
+    def _keys(self, prefix: str) -> Iterator[str]:
         bucket, key = split_uri(prefix)
         home = Path(self.root) / bucket
         start = home / key.rpartition("/")[0]
@@ -90,7 +104,7 @@ class DirectoryObjectStore(ConfigurableResource):
             for folder, _, names in os.walk(start, followlinks=False)
             for name in names
         )
-        yield from sorted(f"s3://{bucket}/{one}" for one in keys if one.startswith(key))
+        yield from sorted(one for one in keys if one.startswith(key))
 
     def delete(self, uri: str) -> None:
         """Remove the object; nothing happens where it is not there (as on S3)."""
@@ -185,12 +199,17 @@ class S3ObjectStore(ConfigurableResource):
 
     def list(self, prefix: str) -> Iterator[str]:
         """URIs below a prefix, sorted."""
+        yield from (uri for uri, _ in self.list_stamped(prefix))
+
+    def list_stamped(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """(URI, stamp) below a prefix, sorted; the stamp of an object differs once its bytes differ."""
         bucket, key = split_uri(prefix)
-        found: list[str] = []
+        found: dict[str, str] = {}
         with _s3_errors(prefix):
             for page in self._s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key):
-                found += [f"s3://{bucket}/{item['Key']}" for item in page.get("Contents", [])]
-        yield from sorted(found)
+                for item in page.get("Contents", []):
+                    found[f"s3://{bucket}/{item['Key']}"] = f"{item['Size']}-{item['ETag']}"
+        yield from sorted(found.items())
 
     def delete(self, uri: str) -> None:
         """Remove the object; nothing happens where it is not there."""
