@@ -241,9 +241,10 @@ class Demo:
                 step.said = f"{sum(self.latest(asset, key).rows for key in behind):,} rows for {len(behind)} days"
 
     def train(self) -> None:
-        """Train, evaluate, register and QA a candidate, unless there is one of just this data and code."""
+        """Train, evaluate, register and QA a candidate, unless there is one of just this data, code and gate."""
         import dagster as dg
 
+        from ledgerline.release.releases import latest_candidate
         from platform_assets.components.model_project import ModelProvenance, QaReportProvenance, TrainingSetProvenance
 
         def key(step: str) -> dg.AssetKey:
@@ -252,6 +253,7 @@ class Demo:
         data = TrainingSetProvenance.latest(self.instance, key("training_set"))
         model = ModelProvenance.latest(self.instance, key("model"))
         report = QaReportProvenance.latest(self.instance, key("qa_report"))
+        candidate = latest_candidate(self.records())
         done = (
             data is not None
             and model is not None
@@ -260,6 +262,8 @@ class Demo:
             and model.dataset_digest == data.digest
             and model.code_digest == self.project.code_digest
             and report.model_digest == model.model_digest
+            and candidate is not None  # the ledger may have been lost while Dagster's history was not
+            and candidate.policy_digest == self.project.policy.digest  # a changed gate must judge it anew
         )
         for asset in ("training_set", "model", "evaluation", "model_version", "qa_endpoint", "qa_report"):
             with self.progress.step(f"{PROJECT}/{asset}") as step:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -317,8 +318,11 @@ class ModelProject:
 
     @property
     def code_digest(self) -> str:
-        """Hex sha256 over the names and contents of the scripts, the modules beside them and requirements.txt."""
-        hasher = hashlib.sha256()
+        """Hex sha256 over all that a model is made by, besides its data: names and contents of the scripts, the modules
+        beside them and requirements.txt, and what config.yaml hands to them: hyperparameters, image, the dataset asked for.
+        """
+        handed = {"hyperparameters": self.config.hyperparameters, "image": self.config.image}
+        hasher = hashlib.sha256(f"{self.dataset_digest}\0{json.dumps(handed, sort_keys=True)}\0".encode())
         for name in sorted(self.code):
             hasher.update(f"{name}\0{len(self.code[name])}\0".encode())
             hasher.update(self.code[name])

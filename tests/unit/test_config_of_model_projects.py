@@ -152,13 +152,18 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path, text):
     assert mistakes(project(tmp_path, text)) == [f"{HERE}:1: expected keys and values, e.g. `name: my_project`."]
 
 
-def test_digests_change_with_scripts_and_gate_only(tmp_path):
+def test_digests_change_with_the_gate_the_scripts_and_what_they_are_given_only(tmp_path):
     first = load_project(project(tmp_path))
     (first.folder / "config.yaml").write_text(GOOD.replace("A demonstration", "Another text"))
     same = load_project(first.folder)
     assert (same.code_digest, same.policy.digest) == (first.code_digest, first.policy.digest)
     (first.folder / "config.yaml").write_text(GOOD.replace("at_least: 0.9", "at_least: 0.8"))
     assert load_project(first.folder).policy.digest != first.policy.digest
+    for made_by in ("rounds: 10", "ledgerline/python:1", "table: examples"):
+        (first.folder / "config.yaml").write_text(GOOD.replace(made_by, made_by + "2"))
+        assert load_project(first.folder).code_digest != first.code_digest, made_by
+    (first.folder / "config.yaml").write_text(GOOD)
+    assert load_project(first.folder).code_digest == first.code_digest
     (first.folder / "train.py").write_text("print()\n")
     assert load_project(first.folder).code_digest != first.code_digest
 
