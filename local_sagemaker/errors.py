@@ -28,13 +28,5 @@ def in_use(message: str) -> ServiceError:
     return ServiceError("ResourceInUse", message)
 
 
-def not_found(message: str) -> ServiceError:
-    return ServiceError("ResourceNotFound", message)
-
-
 def conflict(message: str) -> ServiceError:
     return ServiceError("ConflictException", message)
-
-
-def limit_exceeded(message: str) -> ServiceError:
-    return ServiceError("ResourceLimitExceeded", message)

@@ -7,13 +7,12 @@ Belongs here: keys, dependencies, metadata and which step hands what to the next
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from ledgerline.ports import Lake, ObjectStore
-from ledgerline.projects.config import ModelProject, load_projects
+from ledgerline.projects.config import ModelProject
 from ledgerline.release.model_platform import ModelPlatform
 from ledgerline.release.ports import Experiments, ReleaseLedger
 from platform_assets.automation import deploy_when_gated, train_when_new_data
@@ -99,12 +98,6 @@ class LiveProvenance(Provenance):
     approver: str
     previous: str
     ledger_head: str
-
-
-def load_project_definitions(root: Path) -> tuple[list[str], list[dg.Definitions]]:
-    """Names and definitions of every project below `root`. Raises ConfigurationError for a wrong config.yaml."""
-    projects = load_projects(root)
-    return [project.name for project in projects], [model_project_definitions(project) for project in projects]
 
 
 def model_project_definitions(project: ModelProject) -> dg.Definitions:
