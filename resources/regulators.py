@@ -19,7 +19,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from dagster import ConfigurableResource
+from dagster import ConfigurableResource, EnvVar
 from pydantic import Field, PrivateAttr
 
 from ledgerline.errors import ConfigurationError, LedgerlineError
@@ -92,7 +92,7 @@ class RegulatorSet(ConfigurableResource):
     def _make(self, source: Source) -> Regulator:
         if source == "edgar":
             if self.edgar_user_agent:
-                return EdgarHttp(self.edgar_user_agent, lease=self.ledger, base_url=self.edgar_url)
+                return EdgarHttp(_value_of(self.edgar_user_agent), lease=self.ledger, base_url=self.edgar_url)
             if self.archive:
                 return EdgarArchive(self.archive)
             raise ConfigurationError(
@@ -101,7 +101,7 @@ class RegulatorSet(ConfigurableResource):
             )
         if source == "dart":
             if self.dart_api_key:
-                return DartHttp(self.dart_api_key, lease=self.ledger, base_url=self.dart_url)
+                return DartHttp(_value_of(self.dart_api_key), lease=self.ledger, base_url=self.dart_url)
             if self.archive:
                 return DartArchive(self.archive)
             raise ConfigurationError(
@@ -109,6 +109,11 @@ class RegulatorSet(ConfigurableResource):
                 "https://opendart.fss.or.kr gives after registration, or give an archive folder"
             )
         raise ConfigurationError(f"there is no regulator {source!r}: the sources are 'edgar' and 'dart'")
+
+
+def _value_of(setting: str) -> str:
+    """A setting, or what the variable holds that it names: Dagster reads it in runs only, not for the command line."""
+    return (setting.get_value() or "") if isinstance(setting, EnvVar) else setting
 
 
 @dataclass(frozen=True)

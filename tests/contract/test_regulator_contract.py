@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from dagster import EnvVar
 
 from ledgerline.errors import ConfigurationError
 from ledgerline.filings.ports import NotYetThere, Regulator, RegulatorUnavailable
@@ -425,6 +426,19 @@ def test_a_missing_or_unusable_credential_is_said_before_any_request(ledger: Sql
         with pytest.raises(ConfigurationError, match=words) as caught:
             RegulatorSet(ledger=ledger, **settings).of(source)  # type: ignore[arg-type]
         assert "secret" not in str(caught.value)
+
+
+def test_a_credential_that_is_named_by_its_variable_is_read_outside_of_runs_too(
+    ledger: SqlFilingLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGAR_USER_AGENT", USER_AGENT)
+    monkeypatch.setenv("DART_API_KEY", "too short")
+    named = RegulatorSet(
+        ledger=ledger, edgar_user_agent=EnvVar("EDGAR_USER_AGENT"), dart_api_key=EnvVar("DART_API_KEY")
+    )
+    assert isinstance(named.of("edgar"), EdgarHttp)
+    with pytest.raises(ConfigurationError, match="DART_API_KEY has 9 characters"):
+        named.of("dart")
 
 
 def test_sources_are_read_over_http_where_there_is_a_credential_and_else_from_the_archive(
