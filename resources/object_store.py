@@ -11,6 +11,7 @@ import io
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from pydantic import PrivateAttr
 from ledgerline.errors import ConfigurationError, LedgerlineError
 
 BLOCK = 1 << 20
+SCRAP_SECONDS = 86_400  # no put takes a day; each process looks once, at its first put
 STAGING = ".staging"  # below the root, so that the final rename stays on one file system; no bucket starts with a dot
 
 
@@ -34,6 +36,17 @@ def split_uri(uri: str) -> tuple[str, str]:
     if not uri.startswith("s3://") or not good_bucket or not good_key or "\0" in uri:
         raise LedgerlineError(f"{uri!r} is no object URI: write s3://<bucket>/<key> without empty, '.' or '..' parts")
     return bucket, key
+
+
+def _remove_scraps(folder: str, *, older_than: float) -> None:
+    """Remove the files of puts that were killed; `older_than` is in seconds since 1970, so that no put under way ends."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            try:
+                if entry.stat(follow_symlinks=False).st_mtime < older_than:
+                    os.unlink(entry.path)
+            except FileNotFoundError:  # another process was faster
+                continue
 
 
 def _object_key(uri: str) -> tuple[str, str]:
@@ -49,6 +62,8 @@ class DirectoryObjectStore(ConfigurableResource):
     root: str
     bucket: str = "ledgerline"
     durable: bool = True
+
+    _swept: bool = PrivateAttr(default=False)
 
     def uri(self, *parts: str) -> str:
         """The URI of a key in the platform's own bucket."""
@@ -115,6 +130,9 @@ class DirectoryObjectStore(ConfigurableResource):
         staging = os.path.join(self.root, STAGING)
         if not os.path.isdir(staging):
             os.makedirs(staging, exist_ok=True)
+        if not self._swept:
+            self._swept = True
+            _remove_scraps(staging, older_than=time.time() - SCRAP_SECONDS)
         digest = hashlib.sha256()
         handle, name = tempfile.mkstemp(dir=staging)
         try:

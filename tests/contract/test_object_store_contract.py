@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,16 @@ def test_a_put_that_fails_half_way_leaves_what_was_there_and_no_scrap(
         store.put("s3://b/x", b"after")
     assert store.get("s3://b/x") == b"before"
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["x"]
+
+
+def test_what_a_killed_put_left_is_removed_a_day_later_and_not_before(tmp_path: Path) -> None:
+    (tmp_path / ".staging").mkdir()
+    old, young = tmp_path / ".staging/old", tmp_path / ".staging/young"
+    for path, hours in ((old, 25), (young, 23)):
+        path.write_bytes(b"half of a body")
+        os.utime(path, (time.time() - hours * 3600,) * 2)
+    DirectoryObjectStore(root=str(tmp_path)).put("s3://b/x", b"1")
+    assert (old.exists(), young.exists()) == (False, True)
 
 
 def test_a_bucket_that_does_not_exist_is_a_setting_to_correct(s3_endpoint: str) -> None:
