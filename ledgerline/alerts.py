@@ -46,5 +46,5 @@ def failure_text(*, job: str, partition: str | None, step: str | None, error: st
     where = [f"job {job}"]
     if partition:
         where.append(f"partition {partition}")
-    where.append(f"step {step}" if step else "before any step")
+    where.append(f"step {step}" if step else "outside of a step")
     return f"{', '.join(where)}: {said}\nrun {run_id}"

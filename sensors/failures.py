@@ -5,6 +5,7 @@ A sensor and not a hook: hooks of jobs never fire for runs of automation, and a 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import dagster as dg
@@ -16,6 +17,7 @@ from ledgerline.release.ports import Experiments
 from platform_assets.owners import DATA_PLATFORM
 
 LOGGED_STEPS = ("model", "evaluation")  # the assets of a project that open an MLflow run
+PROCESS_ENDED = re.compile(r"terminated by signal|unexpectedly exited|crashed|timed out", re.IGNORECASE)
 AD_HOC = "__ASSET_JOB"  # Dagster's name for runs of automation and of assets that were picked by hand
 
 
@@ -83,9 +85,10 @@ def what_failed(context: dg.RunFailureSensorContext) -> tuple[str | None, str]:
     if failed:
         checks = _failed_checks(context.instance, context.dagster_run.run_id, failed[0].step_key)
         return failed[0].step_key, checks or innermost_message(failed[0])
-    error = context.failure_event.event_specific_data
-    message = str(getattr(getattr(error, "error", None), "message", "") or context.failure_event.message or "")
-    return _step_under_way(context.instance, context.dagster_run.run_id), message
+    run_id = context.dagster_run.run_id
+    said = getattr(context.failure_event.event_specific_data, "error", None)  # no data where it was marked from outside
+    message = (said.message if said else "") or context.failure_event.message or ""
+    return _step_under_way(context.instance, run_id), _why_the_process_ended(context.instance, run_id) or message
 
 
 def innermost_message(event: dg.DagsterEvent) -> str:
@@ -108,6 +111,12 @@ def _failed_checks(instance: dg.DagsterInstance, run_id: str, step: str | None) 
     ]
     failed = [one for one in found if not one.passed and one.severity == dg.AssetCheckSeverity.ERROR and one.blocking]
     return "; ".join(f"check {one.check_name}: {one.description or 'failed'}" for one in failed)
+
+
+def _why_the_process_ended(instance: dg.DagsterInstance, run_id: str) -> str:
+    """Dagster's failure of a killed run says only that it came from outside; the event before it says of what."""
+    found = [event.message or "" for event in _events(instance, run_id, dg.DagsterEventType.ENGINE_EVENT)]
+    return next((message for message in reversed(found) if PROCESS_ENDED.search(message)), "")
 
 
 def _step_under_way(instance: dg.DagsterInstance, run_id: str) -> str | None:

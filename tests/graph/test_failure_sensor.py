@@ -220,6 +220,18 @@ def test_a_killed_run_is_told_with_the_step_that_was_under_way_and_its_experimen
     assert watch.experiments.asked() == [run]
 
 
+def test_a_run_whose_process_was_killed_is_told_with_the_signal(watch):
+    run = watch.instance.create_run_for_job(watch.defs.resolve_job_def("operator"))
+    for said in ("Started process for run (pid: 7).", "Run execution process was terminated by signal 9 (SIGKILL)."):
+        watch.instance.report_engine_event(said, run)
+    watch.instance.report_run_failed(run)
+    watch.tick()
+    assert watch.alerts.all() == [
+        "team:data-platform\noperator failed\njob operator, outside of a step: Run execution process was terminated by "
+        f"signal 9 (SIGKILL).\nrun {run.run_id}"
+    ]
+
+
 def test_runs_that_log_no_experiment_do_not_wake_mlflow(watch):
     watch.run("read", partition="edgar:2024-07-25")
     watch.run("operator")

@@ -47,4 +47,4 @@ def test_what_a_person_needs_stays(text):
 def test_a_long_error_is_cut_and_an_empty_one_is_said():
     given = {"job": "onboard", "partition": None, "step": None, "run_id": "r1"}
     assert len(failure_text(error="x" * 9999, **given)) < LONGEST + 100
-    assert failure_text(error=" ", **given) == "job onboard, before any step: no message was recorded\nrun r1"
+    assert failure_text(error=" ", **given) == "job onboard, outside of a step: no message was recorded\nrun r1"
