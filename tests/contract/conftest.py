@@ -1,12 +1,16 @@
-"""Servers that the contract suites share: an S3 by moto, started once per session on a free loopback port."""
+"""Servers that the contract suites share, each started once per session on a free loopback port: an S3 by moto, and
+PostgreSQL where it is installed."""
 
 from __future__ import annotations
 
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
+
+from tests.servers.postgres import NoPostgres, running_postgres
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +32,22 @@ def s3_endpoint() -> Iterator[str]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """The URL in LEDGERLINE_TEST_POSTGRES, or of a server that is started; skipped, with the reason, without one."""
+    given = os.environ.get("LEDGERLINE_TEST_POSTGRES")
+    if given:
+        yield given
+        return
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(running_postgres())
+        except NoPostgres as missing:
+            pytest.skip(str(missing))
+        yield url
 
 
 @pytest.fixture

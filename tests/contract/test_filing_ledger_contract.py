@@ -1,8 +1,7 @@
-"""What every filing ledger and rate lease must do: SQLite, and PostgreSQL where LEDGERLINE_TEST_POSTGRES is set."""
+"""What every filing ledger and rate lease must do: SQLite, and PostgreSQL where it is installed."""
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta, timezone
@@ -32,9 +31,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/state/ledger.db"
         return
-    given = os.environ.get("LEDGERLINE_TEST_POSTGRES")
-    if not given:
-        pytest.skip("no PostgreSQL: LEDGERLINE_TEST_POSTGRES is not set")
+    given = request.getfixturevalue("postgres_url")
     import sqlalchemy
 
     schema = f"test_{uuid.uuid4().hex}"
