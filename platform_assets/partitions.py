@@ -1,7 +1,7 @@
 """Named partitions. A partition is one regulator's calendar day of filing: `edgar:2026-03-02`, `dart:2026-03-03`.
 
-The days are dynamic, registered when a regulator is known to hold them: a weekend or a Korean holiday is no partition
-that looks missing for ever, and a backfill of years registers its days first. Never one partition per document.
+The days are dynamic, registered when an archive is known to hold them, or by the clock on weekdays: a weekend is no
+partition that looks missing for ever, and a backfill of years registers its days first. Never one per document.
 """
 
 from __future__ import annotations

@@ -12,9 +12,11 @@ import dagster as dg
 from jobs.selections import map_filings, onboard
 from ledgerline.filings.plan import DayState, plan_days
 from ledgerline.filings.ports import Regulators
+from ledgerline.release.ports import ReleaseLedger
 from platform_assets.partitions import partition_key, source_day
 from platform_assets.provenance import DayProvenance
 from platform_assets.runs import ENDED_BADLY, days_under_way
+from platform_assets.ticker_mappings import RANKER
 
 FILINGS, TICKER_MAPPINGS = dg.AssetKey("filings"), dg.AssetKey("ticker_mappings")
 WANTED = "ledgerline/wanted"  # run tag: what the run was asked to work on, to count failures of just that
@@ -29,27 +31,44 @@ def requests_for(
     under_way = days_under_way(instance, job, asset)
     for key, want in wanted.items():
         of_the_day = dg.RunsFilter(job_name=job, tags={"dagster/partition": key}, statuses=ENDED_BADLY)
-        failed = [run for run in instance.get_runs(of_the_day, limit=10) if run.tags.get(WANTED) == want[:16]]
+        failed = [run for run in instance.get_runs(of_the_day, limit=10) if run.tags.get(WANTED) == want]
         states[key] = DayState(wanted=want, done=done.get(key, ""), failures=len(failed), in_flight=key in under_way)
     plan = plan_days(states)
     requests = [
-        dg.RunRequest(run_key=run_key, partition_key=key, tags={WANTED: wanted[key][:16]})
+        dg.RunRequest(run_key=run_key, partition_key=key, tags={WANTED: wanted[key]})
         for key, run_key in plan.run.items()
     ]
     return requests, plan.reason
 
 
-def mapping_requests(instance: dg.DagsterInstance, keys: Iterable[str]) -> tuple[list[dg.RunRequest], str]:
-    """Requests for the days whose ticker mappings were not made from the filings that are there now."""
+def mapping_requests(instance: dg.DagsterInstance, keys: Iterable[str], live: str) -> tuple[list[dg.RunRequest], str]:
+    """Requests for the days whose ticker mappings were not made from today's filings by the model that is live."""
     wanted, done = {}, {}
     for key in keys:
         onboarded = DayProvenance.latest(instance, FILINGS, key)
         if onboarded is None:
             continue
-        wanted[key] = onboarded.digest
+        wanted[key] = _made_of(onboarded.digest, live)
         mapped = DayProvenance.latest(instance, TICKER_MAPPINGS, key)
-        done[key] = mapped.filings_digest if mapped else ""
+        done[key] = _made_of(mapped.filings_digest, mapped.input_digest.rpartition("+")[2]) if mapped else ""
     return requests_for(instance, map_filings.name, TICKER_MAPPINGS, wanted, done)
+
+
+def _made_of(filings: str, model: str) -> str:
+    return f"{filings[:16]}+{model[:12]}"
+
+
+def live_model(ledger: ReleaseLedger) -> str | None:
+    """The digest of the ranker that is live, None before the first release."""
+    from ledgerline.release.releases import current_release
+
+    release = current_release([entry.record for entry in ledger.entries(RANKER)])
+    return release.model_digest if release else None
+
+
+NOTHING_LIVE = (
+    f"No model of {RANKER} is live yet: days wait until a candidate is approved (the check `approved` says how)."
+)
 
 
 @dg.sensor(
@@ -58,8 +77,13 @@ def mapping_requests(instance: dg.DagsterInstance, keys: Iterable[str]) -> tuple
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Days whose filings were just onboarded and changed: documents to ticker mappings of those days.",
 )
-def new_filings(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+def new_filings(
+    context: dg.SensorEvaluationContext, release_ledger: dg.ResourceParam[ReleaseLedger]
+) -> dg.SensorResult | dg.SkipReason:
     """The cursor is the storage id of the newest `filings` materialization that was answered."""
+    live = live_model(release_ledger)
+    if live is None:
+        return dg.SkipReason(NOTHING_LIVE)  # and the cursor stays
     after = int(context.cursor) if context.cursor else None
     records = context.instance.fetch_materializations(
         dg.AssetRecordsFilter(asset_key=FILINGS, after_storage_id=after), limit=500, ascending=True
@@ -67,7 +91,7 @@ def new_filings(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Ski
     if not records:
         return dg.SkipReason("No day was onboarded since the last tick.")
     keys = {record.partition_key for record in records if record.partition_key}
-    requests, reason = mapping_requests(context.instance, keys)
+    requests, reason = mapping_requests(context.instance, keys, live)
     return dg.SensorResult(
         run_requests=requests,
         skip_reason=None if requests else reason,
@@ -80,12 +104,17 @@ def new_filings(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Ski
     job=map_filings,
     cron_schedule="*/5 * * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Every 5 minutes: days of the last weeks whose mappings are behind their filings, failed ones again.",
+    description="Every 5 minutes: days of the last weeks whose mappings are behind their filings or the live model.",
 )
-def map_new_filings(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
-    """The sweep behind the sensor: it finds what a failed run or a stopped daemon left behind."""
+def map_new_filings(
+    context: dg.ScheduleEvaluationContext, release_ledger: dg.ResourceParam[ReleaseLedger]
+) -> list[dg.RunRequest] | dg.SkipReason:
+    """The sweep behind the sensor: what a failed run or a stopped daemon left behind, and what an earlier model mapped."""
+    live = live_model(release_ledger)
+    if live is None:
+        return dg.SkipReason(NOTHING_LIVE)
     keys = recent_keys(context.instance.get_dynamic_partitions(str(source_day.name)))
-    requests, reason = mapping_requests(context.instance, keys)
+    requests, reason = mapping_requests(context.instance, keys, live)
     return requests or dg.SkipReason(reason)
 
 

@@ -48,5 +48,5 @@ def plan_days(days: Mapping[str, DayState]) -> DayPlan:
         elif state.failures >= MAX_ATTEMPTS:
             skipped[key] = f"failed {state.failures} times on the same input; look at the run, then materialize by hand"
         else:
-            run[key] = f"{key}@{state.wanted[:16]}#{state.failures + 1}"
+            run[key] = f"{key}@{state.wanted}#{state.failures + 1}"
     return DayPlan(run, skipped)

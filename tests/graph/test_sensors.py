@@ -12,18 +12,20 @@ import pytest
 from dagster._core.utils import make_new_run_id
 from dagster._utils.schedules import schedule_execution_time_iterator  # how the daemon reads cron lists
 
-from jobs.schedules import TICKS, ZONES, day_of, onboarding_schedule
+from jobs.schedules import TICKS, ZONES, day_of, days_due, onboarding_schedule
 from jobs.selections import map_filings, onboard
 from ledgerline.filings.plan import MAX_ATTEMPTS
 from ledgerline.release.deploy import deploy_release
-from ledgerline.release.releases import current_release
+from ledgerline.release.ports import LedgerEntry
+from ledgerline.release.releases import Release, current_release
 from platform_assets.provenance import DayProvenance
 from sensors import releases
 from sensors.days import SWEEP_DAYS, WANTED, archive_days, map_new_filings, new_filings, recent_keys
 from sensors.releases import approved_models
 from tests.unit.release_fakes import World
 
-MONDAY, TUESDAY = "edgar:2026-03-02", "edgar:2026-03-03"
+FRIDAY, MONDAY, TUESDAY = "edgar:2026-02-27", "edgar:2026-03-02", "edgar:2026-03-03"
+LIVE = "ab" * 32
 NEW_YORK, SEOUL = ZoneInfo("America/New_York"), ZoneInfo("Asia/Seoul")
 FAILED, CANCELED, SUCCESS = dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.SUCCESS
 UNFINISHED = [  # and QUEUED, which Dagster records only for a run of a code server
@@ -42,8 +44,8 @@ class Recorded:
     def onboarded(self, key: str, filings: str, listed: str = "1") -> None:
         self._made("filings", key, filings, listed, filings)
 
-    def mapped(self, key: str, filings: str) -> None:
-        self._made("ticker_mappings", key, f"rows of {filings}", "candidates", filings)
+    def mapped(self, key: str, filings: str, model: str = LIVE) -> None:
+        self._made("ticker_mappings", key, f"rows of {filings}", f"candidates+{model}", filings)
 
     def _made(self, asset: str, key: str, digest: str, made_from: str, filings: str) -> None:
         self.instance.add_dynamic_partitions("source_day", [key])
@@ -105,12 +107,24 @@ def outcome(found: object) -> Tick:
     return Tick([r.partition_key for r in requests], [r.run_key for r in requests], list(requests), reason, cursor)
 
 
-def after_onboarding(recorded: Recorded, cursor: str | None = None) -> Tick:
-    return outcome(new_filings(dg.build_sensor_context(instance=recorded.instance, cursor=cursor)))
+class FakeLedger(dg.ConfigurableResource):
+    """A release ledger in which one model is live, or none."""
+
+    live: str | None = LIVE
+
+    def entries(self, project: str) -> list[LedgerEntry]:
+        release = Release.model_construct(project=project, model_digest=self.live)
+        return [LedgerEntry(1, release, "", "")] if self.live else []
 
 
-def sweep(recorded: Recorded) -> Tick:
-    return outcome(map_new_filings(dg.build_schedule_context(instance=recorded.instance)))
+def after_onboarding(recorded: Recorded, cursor: str | None = None, live: str | None = LIVE) -> Tick:
+    context = dg.build_sensor_context(instance=recorded.instance, cursor=cursor)
+    return outcome(new_filings(context, release_ledger=FakeLedger(live=live)))
+
+
+def sweep(recorded: Recorded, live: str | None = LIVE) -> Tick:
+    context = dg.build_schedule_context(instance=recorded.instance)
+    return outcome(map_new_filings(context, release_ledger=FakeLedger(live=live)))
 
 
 # new_filings ---------------------------------------------------------------------------------------------------------
@@ -174,6 +188,22 @@ def test_another_day_waits_for_no_run_of_this_one(recorded):
     first = after_onboarding(recorded)
     recorded.ran(first.requests[0], dg.DagsterRunStatus.STARTED)
     assert after_onboarding(recorded).keys == [TUESDAY]
+
+
+def test_before_a_model_is_live_days_wait_and_are_mapped_once_it_is(recorded):
+    recorded.onboarded(MONDAY, "one")
+    waiting = after_onboarding(recorded, live=None)
+    assert waiting.keys == []
+    assert "No model of ticker_ranker is live yet" in waiting.reason
+    assert "live yet" in sweep(recorded, live=None).reason
+    assert after_onboarding(recorded, waiting.cursor).keys == [MONDAY]
+
+
+def test_a_new_release_has_the_recent_days_mapped_again(recorded):
+    recorded.onboarded(MONDAY, "one")
+    recorded.mapped(MONDAY, "one")
+    assert sweep(recorded).keys == []
+    assert sweep(recorded, live="cd" * 32).keys == [MONDAY]
 
 
 # map_new_filings -----------------------------------------------------------------------------------------------------
@@ -344,8 +374,20 @@ def clock(recorded: Recorded, source: str, moment: datetime, live: tuple[str, ..
 
 def test_the_clock_starts_the_regulators_day_and_registers_it(recorded):
     found = clock(recorded, "edgar", datetime(2026, 3, 2, 16, 30, tzinfo=NEW_YORK))
-    assert found.keys == [MONDAY]
-    assert recorded.instance.get_dynamic_partitions("source_day") == [MONDAY]
+    assert found.keys == [MONDAY, FRIDAY]  # nothing read Friday yet
+    assert recorded.instance.get_dynamic_partitions("source_day") == [MONDAY, FRIDAY]
+
+
+def test_the_day_before_is_read_until_it_was_read_whole_and_weekends_are_no_days():
+    def read(*moment: int) -> datetime:
+        return datetime(*moment, tzinfo=NEW_YORK)
+
+    friday, monday = date(2026, 2, 27), date(2026, 3, 2)
+    assert days_due("edgar", read(2026, 3, 2, 9), lambda day: read(2026, 2, 27, 22)) == [monday, friday]
+    assert days_due("edgar", read(2026, 3, 2, 9), lambda day: read(2026, 2, 28, 6, 1)) == [monday]
+    assert days_due("edgar", read(2026, 2, 28, 5, 30), lambda day: read(2026, 2, 27, 22)) == []  # not whole yet
+    assert days_due("edgar", read(2026, 2, 28, 6), lambda day: read(2026, 2, 27, 22)) == [friday]
+    assert days_due("edgar", read(2026, 3, 1, 9), lambda day: read(2026, 2, 28, 6)) == []
 
 
 def test_two_ticks_have_two_run_keys_and_one_tick_replayed_has_one(recorded):
@@ -358,6 +400,7 @@ def test_two_ticks_have_two_run_keys_and_one_tick_replayed_has_one(recorded):
 @pytest.mark.parametrize("status", UNFINISHED)
 def test_a_tick_is_skipped_while_the_run_before_it_is_at_work(recorded, status):
     moment = datetime(2026, 3, 2, 16, 30, tzinfo=NEW_YORK)
+    recorded.onboarded(FRIDAY, "whole")
     recorded.ran(clock(recorded, "edgar", moment).requests[0], status, "onboard")
     found = clock(recorded, "edgar", moment)
     assert found.keys == []
@@ -366,6 +409,7 @@ def test_a_tick_is_skipped_while_the_run_before_it_is_at_work(recorded, status):
 
 def test_a_failed_run_does_not_stop_the_next_tick(recorded):
     moment = datetime(2026, 3, 2, 16, 30, tzinfo=NEW_YORK)
+    recorded.onboarded(FRIDAY, "whole")
     recorded.ran(clock(recorded, "edgar", moment).requests[0], FAILED, "onboard")
     assert clock(recorded, "edgar", moment).keys == [MONDAY]
 
