@@ -16,8 +16,12 @@ demo: base  ## filings in, a gated model live, on this machine alone (ARCHIVE=<f
 dev: base  ## the Dagster UI on http://127.0.0.1:3000 (PORT=... for another port)
 	@$(RUN) -m cli dev $(if $(PORT),--port "$$PORT")
 
+# Their dollars are money: make must not expand them on the way to the command.
+unexport MENTION TEXT
+ask: export ASK_MENTION = $(value MENTION)
+ask: export ASK_TEXT = $(value TEXT)
 ask: base  ## which ticker is meant: make ask MENTION="Facebook" TEXT="..." AS_OF=2017-07-25
-	@$(RUN) -m cli ask --mention "$$MENTION" --text "$$TEXT" --as-of "$$AS_OF"
+	@$(RUN) -m cli ask --mention="$$ASK_MENTION" --text="$$ASK_TEXT" --as-of="$$AS_OF"
 
 test: tools  ## every check and test: ruff, mypy, import-linter, pytest
 	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check .

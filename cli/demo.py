@@ -40,6 +40,7 @@ BUILT_FROM: Mapping[str, tuple[str, ...]] = {  # what is built from the listings
     "candidate_index": ("listings",),
     "labelled_candidates": ("listings", "knowledge_graph", "candidate_index"),
 }
+FORMS_SHOWN = 20  # in the table at the end; the rest is one row
 QUESTION = ("Facebook", "Facebook shares rose after the company reported its second quarter.", date(2017, 7, 25))
 
 
@@ -53,6 +54,7 @@ def demo(archive: Path | None, *, approve: bool) -> int:
     with only_one(settings.home / "demo.lock"):
         with progress.step("platform") as step:
             run = Demo(settings, progress)
+            run.resources["regulators"].sources()  # a folder that is no archive is refused before anything runs
             step.said = run.start()
         run.refresh_listings()
         keys = run.onboard()
@@ -343,15 +345,15 @@ class Demo:
         filings = self.rows("filings", ["form", "state", "reason"], keys)
         forms = Counter(row["form"] for row in filings)
         refused = Counter(row["form"] for row in filings if row["state"] == "refused")
+        shown = dict(forms.most_common(FORMS_SHOWN))
+        others = forms.keys() - shown.keys()
+        if others:
+            shown["others"] = sum(forms[form] for form in others)
+            refused["others"] = sum(refused[form] for form in others)
         self.progress.table(
             "Filings per form",
             ["form", "filings", "refused"],
-            [[form, count, refused[form] or ""] for form, count in forms.most_common(20)]
-            + (
-                [["others", sum(forms.values()) - sum(n for _, n in forms.most_common(20)), ""]]
-                if len(forms) > 20
-                else []
-            ),
+            [[form, count, refused[form] or ""] for form, count in shown.items()],
         )
         mappings = self.rows("ticker_mappings", ["ticker", "none_reason"], keys)
         linked = sum(row["ticker"] is not None for row in mappings)
