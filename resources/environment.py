@@ -86,7 +86,7 @@ class Settings:
 def read_settings(environment: str | None = None, *, variables: Mapping[str, str] | None = None) -> Settings:
     """Settings from `variables` (the process environment unless given). Raises ConfigurationError with the remedy."""
     given = os.environ if variables is None else variables
-    name = environment or given.get("LEDGERLINE_ENV", "local")
+    name = environment or given.get("LEDGERLINE_ENV") or "local"  # an empty variable is one that is not set
     if name not in get_args(Environment):
         raise ConfigurationError(
             f"LEDGERLINE_ENV is {name!r}, which is no environment; set it to one of {', '.join(get_args(Environment))}."
@@ -99,8 +99,8 @@ def read_settings(environment: str | None = None, *, variables: Mapping[str, str
         edgar_over_http=bool(given.get("EDGAR_USER_AGENT")),
         dart_over_http=bool(given.get("DART_API_KEY")),
         slack=bool(given.get("SLACK_BOT_TOKEN")),
-        bucket=given.get("LEDGERLINE_BUCKET", DEFAULT_BUCKET),
-        region=given.get("AWS_DEFAULT_REGION", "us-east-1"),
+        bucket=given.get("LEDGERLINE_BUCKET") or DEFAULT_BUCKET,
+        region=given.get("AWS_DEFAULT_REGION") or "us-east-1",
         sagemaker_role=given.get("SAGEMAKER_ROLE_ARN", ""),
         sagemaker_image=given.get("SAGEMAKER_IMAGE_URI", ""),
     )

@@ -1,5 +1,6 @@
 """The house itself: files that tools read, and habits that no tool checks."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -82,6 +83,12 @@ def test_an_unknown_environment_is_refused_with_the_names_there_are():
         read_settings(variables={"LEDGERLINE_ENV": "prodd"})
 
 
+def test_an_empty_variable_is_one_that_is_not_set(tmp_path):
+    named = {"LEDGERLINE_HOME": str(tmp_path)}
+    empty = dict.fromkeys(("LEDGERLINE_ENV", "LEDGERLINE_BUCKET", "LEDGERLINE_ARCHIVE", "AWS_DEFAULT_REGION"), "")
+    assert read_settings(variables=named | empty) == read_settings(variables=named)
+
+
 def test_the_home_can_be_moved(tmp_path):
     assert read_settings(variables={"LEDGERLINE_HOME": str(tmp_path)}).lake == tmp_path / "lake"
 
@@ -99,6 +106,24 @@ def test_every_target_of_the_makefile_has_one_line_of_help():
     shown = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for target in ("demo", "dev", "ask", "test", "bench", "stop", "clean"):
         assert re.search(rf"^  make {target} +\S", shown, re.MULTILINE), target
+
+
+@pytest.mark.parametrize("given", ["arguments", "variables"])
+def test_make_hands_the_text_to_ask_letter_by_letter(tmp_path, given):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "cli").mkdir()
+    (tmp_path / "cli" / "bootstrap.py").write_text("")
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    python.chmod(0o755)
+    asked = {"MENTION": "-Apple", "TEXT": "about $5 \"or\" $(shell touch here) 'more' -Apple", "AS_OF": ""}
+    written = [f"{name}={value}" for name, value in asked.items()] if given == "arguments" else []
+    environment = {**os.environ, **({} if written else asked)}
+    ran = subprocess.run(["make", "ask", *written], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    expected = ["-m", "cli", "ask", f"--mention={asked['MENTION']}", f"--text={asked['TEXT']}", "--as-of="]
+    assert ran.stdout.splitlines() == expected, ran.stderr
+    assert not (tmp_path / "here").exists()
 
 
 def test_generic_package_names_are_not_shadowed_by_test_folders():
