@@ -486,9 +486,17 @@ class SageMaker(ConfigurableResource):
         if service not in self._clients:
             import boto3
             from botocore.config import Config
+            from botocore.session import Session
 
-            config = Config(retries={"mode": "standard", "max_attempts": 5}, read_timeout=70, connect_timeout=10)
-            session = boto3.session.Session(region_name=self.region, **credentials)
+            # What the user's shell says of AWS is not meant for the embedded server: neither a proxy nor a profile.
+            no_profile = Session(session_vars={"profile": (None, None, None, None)}) if url else None
+            config = Config(
+                retries={"mode": "standard", "max_attempts": 5},
+                read_timeout=70,
+                connect_timeout=10,
+                proxies={} if url else None,
+            )
+            session = boto3.session.Session(region_name=self.region, botocore_session=no_profile, **credentials)
             self._clients[service] = session.client(service, endpoint_url=url or self.endpoint_url, config=config)
         return self._clients[service]
 

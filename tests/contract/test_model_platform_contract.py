@@ -269,3 +269,17 @@ def test_a_server_that_cannot_start_is_said_with_its_place(tmp_path: Path) -> No
     resource = SageMaker(object_store=DirectoryObjectStore(root=str(tmp_path)), local_home=str(tmp_path / "file"))
     with pytest.raises(ConfigurationError, match=r"file cannot be the server's home"):
         resource.describe_endpoint("any")
+
+
+def test_a_proxy_a_profile_and_an_endpoint_of_the_shell_are_not_for_the_embedded_server(
+    folder: Path, objects: DirectoryObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "AWS_ENDPOINT_URL"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_PROFILE", "somebody-else")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    again = SageMaker(
+        object_store=objects, local_home=str(folder / "sagemaker"), local_object_root=objects.root, region="eu-west-1"
+    )
+    assert again.describe_endpoint("nobody") is None
