@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import dagster as dg
 
-from platform_assets.partitions import source_day
-
 NLP_ASSETS = ("documents", "clusters", "mentions", "candidate_sets")
 
 onboard = dg.define_asset_job(
     "onboard",
     selection=dg.AssetSelection.assets("filings"),
-    partitions_def=source_day,
     description="Filings of one source and day (or a range of days): what is new, once.",
 )
 map_filings = dg.define_asset_job(
     "map_filings",
     selection=dg.AssetSelection.assets(*NLP_ASSETS, "ticker_mappings"),
-    partitions_def=source_day,
     description="From filings to tickers, for one source and day or a range: documents to ticker mappings.",
 )
 refresh_listings = dg.define_asset_job(

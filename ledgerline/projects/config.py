@@ -225,10 +225,11 @@ class ProjectConfig(_Section):
         examples=["team:quant"],
     )
     dataset: Dataset
-    image: str = Field(
+    image: str | None = Field(
+        default=None,
         min_length=1,
-        description="Container image on SageMaker; the embedded server runs this Python.",
-        examples=["python:3.11-slim"],
+        description="Container image on SageMaker, if not the platform's own; the embedded server runs this Python.",
+        examples=["123456789012.dkr.ecr.us-east-1.amazonaws.com/ranker:1"],
     )
     instance_type: str = Field(
         default="ml.m5.large",

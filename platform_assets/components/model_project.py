@@ -119,6 +119,7 @@ def _schedules(project: ModelProject) -> list[dg.ScheduleDefinition]:
     return [
         dg.ScheduleDefinition(
             name=f"train_{project.name}_by_the_clock",
+            default_status=dg.DefaultScheduleStatus.RUNNING,
             job_name=f"train_{project.name}",
             cron_schedule=schedule.cron,
             execution_timezone=schedule.timezone,

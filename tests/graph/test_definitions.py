@@ -77,7 +77,7 @@ SCHEDULES = {  # name -> cron, zone, job, running from the start
     "onboard_dart": (DAY_AND_NIGHT, "Asia/Seoul", "onboard", True),
     "daily_listings": ("0 5 * * *", "America/New_York", "refresh_listings", True),
     "map_new_filings": ("*/5 * * * *", None, "map_filings", True),
-    "train_ticker_ranker_by_the_clock": ("0 6 * * 1", "America/New_York", "train_ticker_ranker", False),
+    "train_ticker_ranker_by_the_clock": ("0 6 * * 1", "America/New_York", "train_ticker_ranker", True),
 }
 SENSORS = {  # seconds between ticks
     "automation": 30, "new_filings": 30, "archive_days": 300, "approved_models": 15, "waiting_candidates": 60,
