@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from ledgerline.errors import LedgerlineError
 
@@ -13,7 +12,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m cli", description=__doc__)
     commands = made.add_subparsers(dest="command", required=True)
     demo = commands.add_parser("demo", help="filings in, a gated model live")
-    demo.add_argument("--archive", type=Path, help="folder of real filings instead of the sample archive")
+    demo.add_argument("--archive", help="folder (or s3://bucket/prefix) of real filings instead of the sample archive")
     demo.add_argument("--no-approve", action="store_true", help="stop at the candidate that waits for its approval")
     ask = commands.add_parser("ask", help="which ticker a mention means")
     ask.add_argument("--mention", default="")

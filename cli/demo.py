@@ -22,7 +22,7 @@ from cli.ask import answer
 from cli.home import open_instance, prepare
 from cli.progress import Progress
 from ledgerline.errors import ConfigurationError, LedgerlineError
-from resources.environment import ROOT, Settings, read_settings
+from resources.environment import ROOT, Settings, archive_of, read_settings
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -44,11 +44,11 @@ FORMS_SHOWN = 20  # in the table at the end; the rest is one row
 QUESTION = ("Facebook", "Facebook shares rose after the company reported its second quarter.", date(2017, 7, 25))
 
 
-def demo(archive: Path | None, *, approve: bool) -> int:
+def demo(archive: str | None, *, approve: bool) -> int:
     """Run all steps; 0 only if the live endpoint answered with the approved model. Raises LedgerlineError otherwise."""
     settings = read_settings()
     if archive is not None:
-        settings = dataclasses.replace(settings, archive=archive.expanduser().resolve())
+        settings = dataclasses.replace(settings, archive=archive_of(archive))
     progress = Progress()
     prepare(settings)
     with only_one(settings.home / "demo.lock"):
@@ -174,11 +174,12 @@ class Demo:
         import dagster as dg
 
         from ledgerline.digests import combined_digest, table_digest
+        from ledgerline.names.lake import known_facts
         from ledgerline.names.tables import TABLES
         from platform_assets.listings import ListingsProvenance
 
         built = ListingsProvenance.latest(self.instance, dg.AssetKey("listings"))
-        facts = self.resources["listings_source"].load(lambda line: None)
+        facts = self.resources["listings_source"].load(lambda line: None, known_facts(self.resources["lake"]))
         wanted = combined_digest({name: table_digest(getattr(facts, name)) for name in TABLES})
         made = {asset: self.made(asset) for asset in BUILT_FROM}
         if built is None or built.digest != wanted:
@@ -384,7 +385,7 @@ class Demo:
             ],
         )
 
-    def live_line(self, archive: Path | None) -> int:
+    def live_line(self, archive: str | None) -> int:
         """Ask the live endpoint a question and compare its model with the approved one."""
         surface, text, day = QUESTION
         asked = answer(self.resources, surface, text, day)
