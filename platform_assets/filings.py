@@ -7,6 +7,7 @@ import dagster as dg
 from ledgerline.filings.ports import FilingLedger, Regulators
 from ledgerline.ports import Lake, ObjectStore
 from platform_assets.days import SINGLE_RUN, days_of
+from platform_assets.failures import permanent_failures
 from platform_assets.owners import DATA_PLATFORM
 from platform_assets.partitions import source_day
 from platform_assets.provenance import DayProvenance
@@ -39,15 +40,16 @@ def filings(
 
     reports = []
     for key, source, day in days_of(context):
-        report = onboard_day(
-            regulator=regulators.of(source),
-            ledger=filing_ledger,
-            objects=object_store,
-            lake=lake,
-            day=date.fromisoformat(day),
-            clock=lambda: datetime.now(timezone.utc),
-            report=context.log.info,
-        )
+        with permanent_failures(context):
+            report = onboard_day(
+                regulator=regulators.of(source),
+                ledger=filing_ledger,
+                objects=object_store,
+                lake=lake,
+                day=date.fromisoformat(day),
+                clock=lambda: datetime.now(timezone.utc),
+                report=context.log.info,
+            )
         rows = lake.read("filings", where={"source": source, "day": day}).sort_by("filing_id")
         digest = table_digest(rows.select(["filing_id", "version", "state", "sha256"]))
         provenance = DayProvenance(
