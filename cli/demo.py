@@ -118,6 +118,8 @@ class Demo:
             tags=tags,
             raise_on_error=False,
         )
+        for said in failed_checks(result.get_asset_check_evaluations()):
+            raise LedgerlineError(f"{said} (run {result.run_id}; its log is in `make dev`)")
         for event in result.all_events:
             if event.is_step_failure:
                 raise LedgerlineError(f"{failure_text(event)} (run {result.run_id}; its log is in `make dev`)")
@@ -278,7 +280,7 @@ class Demo:
     def approve(self, wanted: bool) -> bool:
         """Approve the candidate as the person who runs the demo, or name who must approve what."""
         from jobs.releases import DecisionConfig, decide_on
-        from ledgerline.release.approvals import standing_approval
+        from ledgerline.release.approvals import standing_approval, standing_refusal
         from ledgerline.release.releases import approvals, decide_command
 
         candidate = self.candidate()
@@ -287,13 +289,19 @@ class Demo:
             "report_digest": candidate.report_digest,
             "policy_digest": candidate.policy_digest,
         }
-        standing = standing_approval(approvals(self.records()), **digests)
+        decisions = approvals(self.records())
+        standing = standing_approval(decisions, **digests)
         with self.progress.step("approval") as step:
             if standing is not None:
                 step.skip(f"{candidate.model_digest[:12]} is approved by {standing.approver}: {standing.reason}")
                 return True
-            if not wanted:
+            refusal = standing_refusal(decisions, candidate.model_digest)
+            if refusal is not None:  # the demo stands in for a reviewer who has not looked yet, and overrules nobody
+                said = {"reject": "rejected", "withdraw": "withdrawn"}[refusal.decision]
+                step.skip(f"{candidate.model_digest[:12]} was {said} by {refusal.approver}: {refusal.reason}")
+            elif not wanted:
                 step.skip(f"{candidate.model_digest[:12]} waits: a person must approve it")
+            if refusal is not None or not wanted:
                 self.progress.say(decide_command("approve", PROJECT, candidate.model_digest))
                 return False
             config = DecisionConfig(
@@ -477,6 +485,15 @@ def short(value: object) -> str:
         return f"{value:,}"
     text = str(value)
     return text[:12] if len(text) == 64 else text
+
+
+def failed_checks(checks: Sequence[dg.AssetCheckEvaluation]) -> list[str]:
+    """What each blocking check that failed says; Dagster's own exception only counts them."""
+    return [
+        f"{check.asset_key.to_user_string()} does not pass its check `{check.check_name}`: {check.description}"
+        for check in checks
+        if check.blocking and not check.passed and check.severity.value == "ERROR"
+    ]
 
 
 def failure_text(event: Any) -> str:

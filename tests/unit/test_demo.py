@@ -6,9 +6,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import dagster as dg
 import pytest
 
-from cli.demo import BUILT_FROM, failure_text, listed, only_one, short, stretches, up_to_date
+from cli.demo import BUILT_FROM, failed_checks, failure_text, listed, only_one, short, stretches, up_to_date
 from ledgerline.errors import ConfigurationError
 
 KNOWN = ["a", "b", "c", "d", "e"]
@@ -76,6 +77,20 @@ def test_what_an_author_wrote_of_a_failure_is_what_is_said() -> None:
 def test_else_it_is_the_innermost_cause(description: str | None) -> None:
     error = failed(description, "DagsterExecutionStepExecutionError: step x\n", "LedgerlineError: no lake; make one.\n")
     assert failure_text(error) == "LedgerlineError: no lake; make one."
+
+
+def test_of_failed_checks_only_those_that_block_are_said_with_their_reason() -> None:
+    def checked(name: str, **how: Any) -> dg.AssetCheckEvaluation:
+        defaults = {"passed": False, "metadata": {}, "blocking": True, "description": f"{name} says why"}
+        return dg.AssetCheckEvaluation(dg.AssetKey(["ranker", "evaluation"]), name, **(defaults | how))
+
+    checks = [
+        checked("gate"),
+        checked("fine", passed=True),
+        checked("shown", blocking=False),
+        checked("warning", severity=dg.AssetCheckSeverity.WARN),
+    ]
+    assert failed_checks(checks) == ["ranker/evaluation does not pass its check `gate`: gate says why"]
 
 
 MADE = {"listings": 1, "knowledge_graph": 2, "candidate_index": 3, "labelled_candidates": 4}
