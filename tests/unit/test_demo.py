@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
 import pytest
+from rich.console import Console
 
-from cli.demo import BUILT_FROM, failed_checks, failure_text, listed, only_one, short, stretches, up_to_date
+from cli.demo import BUILT_FROM, Demo, failed_checks, failure_text, listed, only_one, short, stretches, up_to_date
+from cli.progress import Progress
 from ledgerline.errors import ConfigurationError
+from ledgerline.release.approvals import Approval
+from ledgerline.release.releases import Candidate
 
 KNOWN = ["a", "b", "c", "d", "e"]
 
@@ -133,3 +139,26 @@ def test_the_lock_of_a_demo_that_ended_is_free_whatever_stands_in_it(tmp_path: P
         pass
     with only_one(lock):
         pass
+
+
+@pytest.mark.parametrize(("decision", "said"), [("reject", "rejected"), ("withdraw", "withdrawn")])
+def test_the_demo_does_not_approve_what_a_person_refused_and_says_how_that_is_done(decision: Any, said: str) -> None:
+    digests = {"model_digest": "ab" * 32, "report_digest": "cd" * 32, "policy_digest": "ef" * 32}
+    at = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    locations = dict.fromkeys(("model_uri", "package_arn", "report_uri", "requests_uri", "training_job"), "somewhere")
+    data = {"data_digest": "00" * 32, "dataset_table": "t", "dataset_version": 1, "dataset_digest": "11" * 32}
+    candidate = Candidate(project="ticker_ranker", at=at, **digests, **locations, **data)
+    refusal = Approval(
+        project="ticker_ranker", decision=decision, approver="Kim", reason="worse in Korea", at=at, **digests
+    )
+    demo = Demo.__new__(Demo)  # only what the step asks for: it must come to no port that could approve
+    printed = StringIO()
+    demo.progress = Progress(Console(file=printed, width=200))
+    demo.resources = {
+        "release_ledger": SimpleNamespace(
+            entries=lambda project: [SimpleNamespace(record=candidate), SimpleNamespace(record=refusal)]
+        )
+    }
+    assert demo.approve(True) is False
+    assert f"abababababab was {said} by Kim: worse in Korea" in printed.getvalue()
+    assert "python -m cli approve --project ticker_ranker --model abababababab" in printed.getvalue()
