@@ -19,7 +19,7 @@ def parser() -> argparse.ArgumentParser:
     ask.add_argument("--text", default="", help="the text around the mention; it must hold it")
     ask.add_argument("--as-of", default="", help="ISO day, default today")
     dev = commands.add_parser("dev", help="the Dagster UI with its daemon")
-    dev.add_argument("--port", type=int, default=3000)
+    dev.add_argument("--port", type=port, default=3000)
     for name, what in (
         ("approve", "let a registered model go live"),
         ("reject", "keep a registered model from going live"),
@@ -31,6 +31,13 @@ def parser() -> argparse.ArgumentParser:
         decision.add_argument("--by", required=True, help="who decides")
         decision.add_argument("--reason", required=True)
     return made
+
+
+def port(text: str) -> int:
+    """A TCP port. Raises ArgumentTypeError, which argparse shows with the name of the option."""
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; give a number from 1 to 65535, e.g. PORT=3001.")
+    return int(text)
 
 
 def run(arguments: argparse.Namespace) -> int:

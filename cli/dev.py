@@ -12,7 +12,7 @@ from resources.environment import ROOT, child_variables, read_settings
 
 
 def dev(port: int) -> int:
-    """Run `dagster dev` on loopback until interrupted. Raises ConfigurationError if the port is taken."""
+    """Run `dagster dev` on loopback until interrupted. Raises ConfigurationError if the port cannot be had."""
     settings = read_settings()
     prepare(settings)
     with socket.socket() as probe:
@@ -21,7 +21,7 @@ def dev(port: int) -> int:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise ConfigurationError(
-                f"port {port} is in use; stop what uses it, or say `make dev PORT={port + 1}`."
+                f"port {port} cannot be used ({error.strerror}); stop what uses it, or say `make dev PORT=<another port>`."
             ) from error
     print(f"Dagster UI: http://127.0.0.1:{port}/locations/ledgerline/asset-groups  (Ctrl-C ends it)", flush=True)
     command = [
