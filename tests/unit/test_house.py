@@ -29,6 +29,9 @@ HEAVY = (
     "tantivy",
 )
 
+# `make test` runs these tests: a make inside it would inherit its flags and say which folder it enters.
+OUTSIDE_MAKE = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+
 
 def test_dagster_cloud_yaml_names_the_code_location_that_pyproject_names():
     cloud = load_dagster_cloud_yaml((ROOT / "dagster_cloud.yaml").read_text())
@@ -103,7 +106,7 @@ def test_a_python_that_is_too_old_gets_one_sentence_with_the_remedy():
 
 
 def test_every_target_of_the_makefile_has_one_line_of_help():
-    shown = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(["make"], cwd=ROOT, env=OUTSIDE_MAKE, capture_output=True, text=True, check=True).stdout
     for target in ("demo", "dev", "ask", "test", "bench", "stop", "clean"):
         assert re.search(rf"^  make {target} +\S", shown, re.MULTILINE), target
 
@@ -119,7 +122,7 @@ def test_make_hands_the_text_to_ask_letter_by_letter(tmp_path, given):
     python.chmod(0o755)
     asked = {"MENTION": "-Apple", "TEXT": "about $5 \"or\" $(shell touch here) 'more' -Apple", "AS_OF": ""}
     written = [f"{name}={value}" for name, value in asked.items()] if given == "arguments" else []
-    environment = {**os.environ, **({} if written else asked)}
+    environment = {**OUTSIDE_MAKE, **({} if written else asked)}
     ran = subprocess.run(["make", "ask", *written], cwd=tmp_path, env=environment, capture_output=True, text=True)
     expected = ["-m", "cli", "ask", f"--mention={asked['MENTION']}", f"--text={asked['TEXT']}", "--as-of="]
     assert ran.stdout.splitlines() == expected, ran.stderr

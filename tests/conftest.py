@@ -1,4 +1,4 @@
-"""What every test of the graph needs: that no other test's instance is still in the air."""
+"""What every test needs: that no other test's instance of Dagster is still in the air."""
 
 from __future__ import annotations
 
