@@ -330,8 +330,11 @@ def _scan(found: DeltaTable, *, columns: Sequence[str] | None, where: Where | No
         if name in partitioned and value
     ]
     dataset = found.to_pyarrow_dataset(file_pruning_predicate=partitions or None, filesystem=_filesystem(found))
+    # One thread: several hand over batches as they come, and what reads a table (names, examples) relies on its order.
     return dataset.to_table(
-        columns=None if columns is None else list(columns), filter=_expression(where) if where else None
+        use_threads=False,
+        columns=None if columns is None else list(columns),
+        filter=_expression(where) if where else None,
     )
 
 

@@ -217,3 +217,9 @@ def test_compaction_and_vacuum_keep_the_rows(lake: Lake) -> None:
 def test_a_table_name_cannot_leave_the_lake(lake: Lake, name: str) -> None:
     with pytest.raises(LedgerlineError, match="is no table name"):
         lake.version(name)
+
+
+def test_rows_come_in_the_order_in_which_they_were_written(lake: Lake) -> None:
+    written = pa.table({"name": [f"name {number:07d}" for number in reversed(range(300_000))]})
+    lake.replace("names", written, where={})
+    assert all(lake.read("names").equals(written) for _ in range(3))
