@@ -148,7 +148,7 @@ class DeltaLake(ConfigurableResource):
             return LakeWrite(table, found.version(), inserted=0, updated=0)
         write_deltalake(
             found,
-            rows,
+            in_order(rows),
             mode="overwrite",
             predicate=" AND ".join(_sql_condition(f'"{name}"', value) for name, value in where.items()) or None,
             schema_mode=_schema_mode(existing.schema, rows.schema, whole_table=not where),
@@ -191,7 +191,7 @@ class DeltaLake(ConfigurableResource):
             Path(self._uri(table)).mkdir(parents=True, exist_ok=True)
         write_deltalake(
             self._uri(table),
-            rows,
+            in_order(rows),
             mode="error",
             partition_by=partition_by if len(partition_by) == len(PARTITION_COLUMNS) else None,
             configuration=TABLE_CONFIGURATION,
@@ -336,6 +336,11 @@ def _scan(found: DeltaTable, *, columns: Sequence[str] | None, where: Where | No
         columns=None if columns is None else list(columns),
         filter=_expression(where) if where else None,
     )
+
+
+def in_order(rows: pa.Table) -> pa.Table:
+    """The rows as one batch: delta-rs spreads batches over its workers and writes them in the order in which they end."""
+    return rows.combine_chunks()
 
 
 def _filesystem(found: DeltaTable) -> Any:
