@@ -1,9 +1,10 @@
-"""Content digests of tables, so that equal rows are known to be equal whatever file or version they come from."""
+"""Content digests of tables and files, so that equal content is known to be equal wherever it comes from."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -20,3 +21,12 @@ def table_digest(table: pa.Table) -> str:
 def combined_digest(digests: Mapping[str, str]) -> str:
     """One digest of several, whatever their order."""
     return hashlib.sha256("\n".join(f"{name} {digests[name]}" for name in sorted(digests)).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """sha256 hex of a file's bytes, read a block at a time."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

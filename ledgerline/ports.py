@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -62,8 +63,16 @@ class ObjectStore(Protocol):
         """Store and return the sha256 hex digest of the body."""
         ...
 
+    def put_file(self, uri: str, path: str | Path) -> str:
+        """As `put` for a file, a block at a time."""
+        ...
+
     def get(self, uri: str) -> bytes:
         """The bytes. Raises FileNotFoundError naming the URI."""
+        ...
+
+    def open_stream(self, uri: str) -> BinaryIO:
+        """The bytes as a binary file to read from and close. Raises FileNotFoundError naming the URI."""
         ...
 
     def exists(self, uri: str) -> bool: ...

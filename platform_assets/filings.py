@@ -51,7 +51,7 @@ def filings(
                 report=context.log.info,
             )
         rows = lake.read("filings", where={"source": source, "day": day}).sort_by("filing_id")
-        digest = table_digest(rows.select(["filing_id", "version", "state", "sha256"]))
+        digest = table_digest(rows.select(["filing_id", "version", "state", "sha256", "parser_version"]))
         provenance = DayProvenance(
             rows=rows.num_rows, digest=digest, input_digest=str(report.discovered), filings_digest=digest
         )

@@ -20,17 +20,22 @@ from pydantic import PrivateAttr
 
 from ledgerline.errors import ConfigurationError
 from ledgerline.filings.parties import unite_parties
-from ledgerline.filings.ports import Fetched, LedgerRow, Parsed, Refusal, State
+from ledgerline.filings.ports import DayClaim, Fetched, LedgerRow, Parsed, Refusal, State, Tick, Waiting, Witness
 from ledgerline.filings.records import FilingRef, Party, Source
+from resources.ledger_schema import bring_to_schema
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-SCHEMA_VERSION = 1
 BUSY_SECONDS = 30  # a writer holds the database for milliseconds; whoever waits longer has met a stuck process
 IDS_PER_QUERY = 1000  # bound parameters per statement: SQLite allows 32,766, PostgreSQL 65,535
 # A slot further away than this is not a queue of workers but a clock that was set back.
 LONGEST_QUEUE = timedelta(seconds=60)
+# A backfill gets this share of the rate, and of the day's requests, while the live feed was read within LIVE_IS_RECENT.
+BACKFILL_SHARE = 0.5
+LIVE_IS_RECENT = timedelta(seconds=60)
+OPEN_STATES = ("discovered", "fetched", "parsed")
+TICKS_KEPT = timedelta(days=92)
 
 T = TypeVar("T")
 
@@ -44,35 +49,43 @@ class SqlFilingLedger(ConfigurableResource):
 
     # ------------------------------------------------------------------------------------- transitions
 
-    def discovered(self, refs: Iterable[FilingRef], *, seen_at: datetime) -> int:
-        """Remember refs; parties of a known filing are united. Returns how many were new."""
-        new = 0
+    def discovered(self, refs: Iterable[FilingRef], *, seen_at: datetime, witness: Witness = "list") -> int:
+        """Remember refs; parties and witnesses of a known filing are united. Returns how many were new."""
+        groups = _by_source(refs)
+        if not groups:
+            return 0
         with self._write() as connection:
-            for source, group in _by_source(refs).items():
-                for part in _chunks(group):
-                    new += self._discover(connection, source, part, seen_at)
-        return new
+            return sum(
+                self._discover(connection, source, part, seen_at, witness)
+                for source, group in groups.items()
+                for part in _chunks(group)
+            )
 
-    def fetched(
-        self, source: Source, filing_id: str, *, sha256: str, size: int, uri: str, available_at: datetime
-    ) -> None:
-        self.fetched_many(source, [Fetched(filing_id, sha256, size, uri, available_at)])
+    def begun(self, source: Source, filing_ids: Sequence[str]) -> None:
+        """Count an attempt before it is made, so that a filing that kills its worker is known by its attempts."""
+        from sqlalchemy import update
+
+        if not filing_ids:
+            return
+        filings = _tables().filings
+        with self._write() as connection:
+            for part in _chunks(list(filing_ids)):
+                connection.execute(
+                    update(filings)
+                    .where(filings.c.source == source, filings.c.filing_id.in_(part))
+                    .values(attempts=filings.c.attempts + 1, next_attempt_at=None)
+                )
 
     def fetched_many(self, source: Source, items: Sequence[Fetched]) -> None:
-        """Keep digests and URIs. Known bytes change nothing but the attempts; other bytes are a new version."""
+        """Bodies that are kept, in one transaction. Known bytes change nothing; other bytes are a new version."""
         from sqlalchemy import insert
 
         filings, versions = _tables().filings, _tables().versions
         with self._write() as connection:
             known = self._states(connection, source, [item.filing_id for item in items])
-            counted = [item for item in items if item.filing_id in known]
-            changed = [item for item in counted if known[item.filing_id].sha256 != item.sha256]
-            self._update(
-                connection,
-                filings,
-                source,
-                [{"id": item.filing_id, "attempts": known[item.filing_id].attempts + 1} for item in counted],
-            )
+            changed = [
+                item for item in items if item.filing_id in known and known[item.filing_id].sha256 != item.sha256
+            ]
             numbers = {item.filing_id: _next_version(known[item.filing_id]) for item in changed}
             values = [
                 {
@@ -83,6 +96,7 @@ class SqlFilingLedger(ConfigurableResource):
                     "uri": item.uri,
                     "available_at": item.available_at,
                     "version": numbers[item.filing_id],
+                    "etag": item.etag,
                     "reason": None,
                     "detail": None,
                 }
@@ -101,13 +115,11 @@ class SqlFilingLedger(ConfigurableResource):
                             "bytes": item.size,
                             "uri": item.uri,
                             "available_at": item.available_at,
+                            "etag": item.etag,
                         }
                         for item in changed
                     ],
                 )
-
-    def parsed(self, source: Source, filing_id: str, *, accepted_at: datetime | None) -> None:
-        self.parsed_many(source, [Parsed(filing_id, accepted_at)])
 
     def parsed_many(self, source: Source, items: Sequence[Parsed]) -> None:
         """Fetched becomes parsed; in any other state nothing changes. Header facts complete what discovery knew."""
@@ -121,40 +133,48 @@ class SqlFilingLedger(ConfigurableResource):
                     "state": "parsed",
                     "accepted_at": item.accepted_at or known[item.filing_id].accepted_at,
                     "form": known[item.filing_id].form or item.form or "",
+                    "period": item.period or known[item.filing_id].period,
+                    "corrects": item.corrects or known[item.filing_id].corrects,
+                    "parser_version": item.parser_version,
+                    "detail": None,
                 }
                 for item in due
             ]
             self._update(connection, filings, source, values)
             self._unite(connection, source, {item.filing_id: item.parties for item in due if item.parties})
 
-    def refused(self, source: Source, filing_id: str, *, reason: str, detail: str) -> None:
-        self.refused_many(source, [Refusal(filing_id, reason, detail)])
-
     def refused_many(self, source: Source, items: Sequence[Refusal]) -> None:
-        """What is not published yet becomes refused, with its reason; a published filing is left alone."""
+        """What is not published becomes refused, with its reason; a published filing is left alone."""
         filings = _tables().filings
         with self._write() as connection:
             known = self._states(connection, source, [item.filing_id for item in items])
             values = [
-                {"id": item.filing_id, "state": "refused", "reason": item.reason, "detail": item.detail}
+                {
+                    "id": item.filing_id,
+                    "state": "refused",
+                    "reason": item.reason,
+                    "detail": item.detail,
+                    "next_attempt_at": None,
+                    "parser_version": None,
+                }
                 for item in items
                 if item.filing_id in known and known[item.filing_id].state != "published"
             ]
             self._update(connection, filings, source, values)
 
-    def waiting(self, source: Source, filing_ids: Sequence[str], *, detail: str) -> None:
-        """Count an attempt on filings that are listed but not served yet; they stay `discovered`."""
+    def waiting_many(self, source: Source, items: Sequence[Waiting]) -> None:
+        """Filings that were asked for in vain stay as they are until their next attempt."""
         filings = _tables().filings
         with self._write() as connection:
-            known = self._states(connection, source, filing_ids)
+            known = self._states(connection, source, [item.filing_id for item in items])
             values = [
-                {"id": filing_id, "attempts": row.attempts + 1, "detail": detail}
-                for filing_id, row in known.items()
-                if row.state == "discovered"
+                {"id": item.filing_id, "detail": item.detail, "next_attempt_at": item.next_attempt_at}
+                for item in items
+                if item.filing_id in known and known[item.filing_id].state in OPEN_STATES
             ]
             self._update(connection, filings, source, values)
 
-    def published(self, source: Source, filing_ids: Sequence[str]) -> None:
+    def published(self, source: Source, filing_ids: Sequence[str], *, at: datetime) -> None:
         """The lake holds the newest version of these filings: parsed becomes published; refused stays refused."""
         filings = _tables().filings
         with self._write() as connection:
@@ -164,17 +184,119 @@ class SqlFilingLedger(ConfigurableResource):
                     "id": filing_id,
                     "state": "published" if row.state == "parsed" else row.state,
                     "published_version": row.version,
+                    "published_at": at,
+                    "attempts": 0,
+                    "next_attempt_at": None,
                 }
                 for filing_id, row in known.items()
                 if row.state in ("parsed", "refused")
             ]
             self._update(connection, filings, source, values)
 
+    def checked(self, source: Source, filing_ids: Sequence[str], *, at: datetime) -> None:
+        """The bytes of these filings were compared with what the regulator serves."""
+        with self._write() as connection:
+            self._update(connection, _tables().filings, source, [{"id": one, "checked_at": at} for one in filing_ids])
+
+    def reopened(self, source: Source, filing_ids: Sequence[str]) -> int:
+        """Take filings up again from the start of parsing (from fetching, where no body is kept); returns how many."""
+        filings = _tables().filings
+        with self._write() as connection:
+            known = self._states(connection, source, filing_ids)
+            values = [
+                {
+                    "id": filing_id,
+                    "state": "fetched" if row.uri else "discovered",
+                    "reason": None,
+                    "detail": None,
+                    "attempts": 0,
+                    "next_attempt_at": None,
+                    "published_version": -1,
+                }
+                for filing_id, row in known.items()
+                if row.state in ("published", "refused")
+            ]
+            self._update(connection, filings, source, values)
+            return len(values)
+
+    def ticked(self, tick: Tick) -> None:
+        """Remember a poll."""
+        from sqlalchemy import delete, insert
+
+        ticks = _tables().ticks
+        values = {
+            "source": tick.source,
+            "started_at": tick.started_at,
+            "ended_at": tick.ended_at,
+            "connected": tick.connected,
+            "new": tick.new,
+            "pages": tick.pages,
+            "gap_from": tick.gap[0] if tick.gap else None,
+            "gap_to": tick.gap[1] if tick.gap else None,
+            "failure": tick.failure,
+        }
+        with self._write() as connection:
+            connection.execute(insert(ticks), [values])
+            connection.execute(
+                delete(ticks).where(ticks.c.source == tick.source, ticks.c.started_at < tick.started_at - TICKS_KEPT)
+            )
+            if tick.failure is None and (tick.connected or tick.gap):
+                self._insert_ignore(
+                    connection, _tables().watermarks, [{"source": tick.source, "read_until": tick.started_at}]
+                )
+                marks = _tables().watermarks
+                connection.execute(
+                    marks.update()
+                    .where(marks.c.source == tick.source, marks.c.read_until < tick.started_at)
+                    .values(read_until=tick.started_at)
+                )
+
+    def completed(self, claim: DayClaim) -> None:
+        """Remember that a day was proved complete; a later proof replaces an earlier one."""
+        days = _tables().complete_days
+        key = {"source": claim.source, "day": claim.day}
+        values = {"filings": claim.filings, "index_digest": claim.index_digest, "proved_at": claim.proved_at}
+        with self._write() as connection:
+            self._insert_ignore(connection, days, [key | values])
+            connection.execute(
+                days.update().where(days.c.source == claim.source, days.c.day == claim.day).values(values)
+            )
+
     # ----------------------------------------------------------------------------------------- queries
 
-    def pending(self, source: Source, day: date) -> list[LedgerRow]:
-        """Rows of the day that are neither published nor refused."""
-        return self._rows(source, day, _tables().filings.c.state.in_(("discovered", "fetched", "parsed")))
+    def known(self, source: Source, filing_ids: Sequence[str]) -> set[str]:
+        """Those of the ids that the ledger holds."""
+        from sqlalchemy import select
+
+        columns = _tables().filings.c
+        found: set[str] = set()
+        with self._read() as connection:
+            for part in _chunks(list(filing_ids)):
+                query = select(columns.filing_id).where(columns.source == source, columns.filing_id.in_(part))
+                found.update(connection.execute(query).scalars())
+        return found
+
+    def listed(self, source: Source, day: date) -> int:
+        """How many filings of the day the ledger holds."""
+        from sqlalchemy import func, select
+
+        columns = _tables().filings.c
+        with self._read() as connection:
+            query = select(func.count()).where(columns.source == source, columns.day == day)
+            return int(connection.execute(query).scalar_one())
+
+    def pending(self, source: Source, day: date, *, due_at: datetime | None = None) -> list[LedgerRow]:
+        """Rows of the day that are neither published nor refused, and whose next attempt is due at `due_at` (None: all)."""
+        return self._rows(source, day, *_due(due_at))
+
+    def pending_days(self, source: Source, *, due_at: datetime) -> list[date]:
+        """The days that have rows which `pending` would give, oldest first."""
+        from sqlalchemy import select
+
+        columns = _tables().filings.c
+        query = select(columns.day).where(columns.source == source, *_due(due_at)).distinct().order_by(columns.day)
+        with self._read() as connection:
+            return list(connection.execute(query).scalars())
 
     def unpublished(self, source: Source, day: date) -> list[LedgerRow]:
         """Rows of the day that are parsed or refused and whose newest version is not confirmed to be in the lake."""
@@ -199,43 +321,105 @@ class SqlFilingLedger(ConfigurableResource):
         query = select(table).where(table.c.source == source, table.c.filing_id == filing_id).order_by(table.c.version)
         with self._read() as connection:
             return [
-                Fetched(filing_id, row.sha256, row.bytes, row.uri, row.available_at)
+                Fetched(filing_id, row.sha256, row.bytes, row.uri, row.available_at, row.etag)
                 for row in connection.execute(query)
             ]
 
-    def counts(self) -> dict[tuple[str, str, str], int]:
-        """(source, day, state) -> filings, for the monitor and the sensors."""
+    def by_company(self, source: Source, company_id: str, form: str, *, until: date) -> list[LedgerRow]:
+        """Filings of a form that name a company, of days up to `until`, oldest first: what an amendment may amend."""
+        from sqlalchemy import select
+
+        columns, parties = _tables().filings.c, _tables().parties.c
+        of_company = select(parties.filing_id).where(parties.source == source, parties.party_id == company_id)
+        rows = self._select(
+            columns.source == source,
+            columns.filing_id.in_(of_company),
+            columns.form == form,
+            columns.day <= until,
+        )
+        return sorted(rows, key=lambda row: (row.ref.day, row.ref.filing_id))
+
+    def counts(self, *, since: date | None = None) -> dict[tuple[str, str, str], int]:
+        """(source, day, state) -> filings, of days from `since` on, for the monitor and the sensors."""
         from sqlalchemy import func, select
 
         columns = _tables().filings.c
         query = select(columns.source, columns.day, columns.state, func.count()).group_by(
             columns.source, columns.day, columns.state
         )
+        if since is not None:
+            query = query.where(columns.day >= since)
         with self._read() as connection:
             return {(row[0], row[1].isoformat(), row[2]): row[3] for row in connection.execute(query)}
+
+    def ticks(self, source: Source, *, limit: int = 1) -> list[Tick]:
+        """The newest polls, newest first."""
+        table = _tables().ticks
+        query = table.select().where(table.c.source == source).order_by(table.c.number.desc()).limit(limit)
+        with self._read() as connection:
+            return [
+                Tick(
+                    row.source, row.started_at, row.ended_at, row.connected, row.new, row.pages,
+                    (row.gap_from, row.gap_to) if row.gap_from else None, row.failure,
+                )
+                for row in connection.execute(query)
+            ]  # fmt: skip
+
+    def watermark(self, source: Source) -> datetime | None:
+        """The start of the last connected poll, or of one that read all that the feed still held; None before any."""
+        from sqlalchemy import select
+
+        table = _tables().watermarks
+        with self._read() as connection:
+            return connection.execute(select(table.c.read_until).where(table.c.source == source)).scalar_one_or_none()
+
+    def completions(self, source: Source, *, since: date | None = None) -> list[DayClaim]:
+        """The days that were proved complete, oldest first."""
+        table = _tables().complete_days
+        query = table.select().where(table.c.source == source).order_by(table.c.day)
+        if since is not None:
+            query = query.where(table.c.day >= since)
+        with self._read() as connection:
+            return [
+                DayClaim(row.source, row.day, row.filings, row.index_digest, row.proved_at)
+                for row in connection.execute(query)
+            ]
 
     # ----------------------------------------------------------------------------------- lease and ban
 
     def lease(
-        self, source: Source, now: datetime, *, per_second: float, per_day: int | None = None, day: date | None = None
+        self,
+        source: Source,
+        now: datetime,
+        *,
+        per_second: float,
+        per_day: int | None = None,
+        day: date | None = None,
+        backfill: bool = False,
     ) -> float | None:
-        """Take the next free slot and return the seconds to wait for it; None where `per_day` of `day` is used up."""
-        from sqlalchemy import update
+        """Take the next free slot and return the seconds to wait for it; None where `per_day` of `day` is used up.
 
+        While the live feed is read, a `backfill` gets BACKFILL_SHARE of the rate, and always only that of the day.
+        """
         leases = _tables().leases
         with self._write() as connection:
             self._insert_ignore(connection, leases, [{"source": source, "next_at": now, "day": day, "used": 0}])
             row = connection.execute(leases.select().where(leases.c.source == source).with_for_update()).one()
             used = row.used if row.day == day else 0
-            if per_day is not None and used >= per_day:
+            if per_day is not None and used >= (per_day * BACKFILL_SHARE if backfill else per_day):
                 return None
-            queued = row.next_at if now < row.next_at <= now + LONGEST_QUEUE else now
-            connection.execute(
-                update(leases)
-                .where(leases.c.source == source)
-                .values(next_at=queued + timedelta(seconds=1 / per_second), day=day, used=used + 1)
-            )
-            return (queued - now).total_seconds()
+            slot = _queued(row.next_at, now)
+            values: dict[str, Any] = {"day": day, "used": used + 1}
+            if not backfill:
+                values["live_at"] = now
+            elif row.live_at is not None and now - LIVE_IS_RECENT < row.live_at <= now + LONGEST_QUEUE:
+                slot = max(slot, _queued(row.backfill_at or now, now))
+                values["backfill_at"] = slot + timedelta(seconds=1 / (per_second * BACKFILL_SHARE))
+            # A slot that a backfill takes later than it is its turn leaves the time before it to the live feed.
+            step = timedelta(seconds=1 / per_second)
+            values["next_at"] = _queued(row.next_at, now) + step
+            connection.execute(leases.update().where(leases.c.source == source).values(values))
+            return max(0.0, (slot - now).total_seconds())
 
     def ban(self, source: Source, until: datetime, reason: str) -> None:
         """Nobody may ask before `until`; an earlier end than the known one changes nothing."""
@@ -257,7 +441,9 @@ class SqlFilingLedger(ConfigurableResource):
 
     # ---------------------------------------------------------------------------- inside a transaction
 
-    def _discover(self, connection: Connection, source: Source, refs: dict[str, FilingRef], seen_at: datetime) -> int:
+    def _discover(
+        self, connection: Connection, source: Source, refs: dict[str, FilingRef], seen_at: datetime, witness: Witness
+    ) -> int:
         filings = _tables().filings
         known = self._states(connection, source, list(refs))
         fresh = [ref for filing_id, ref in refs.items() if filing_id not in known]
@@ -274,6 +460,7 @@ class SqlFilingLedger(ConfigurableResource):
                 "version": 0,
                 "published_version": -1,
                 "attempts": 0,
+                "witnesses": witness,
             }
             for ref in fresh
         ]
@@ -283,10 +470,15 @@ class SqlFilingLedger(ConfigurableResource):
                 "id": filing_id,
                 "accepted_at": known[filing_id].accepted_at or ref.accepted_at,
                 "form": known[filing_id].form or ref.form,
+                "witnesses": _with_witness(known[filing_id].witnesses, witness),
             }
             for filing_id, ref in refs.items()
             if filing_id in known
-            and ((known[filing_id].accepted_at is None and ref.accepted_at) or (not known[filing_id].form and ref.form))
+            and (
+                (known[filing_id].accepted_at is None and ref.accepted_at)
+                or (not known[filing_id].form and ref.form)
+                or witness not in known[filing_id].witnesses.split(",")
+            )
         ]
         self._update(connection, filings, source, completed)
         self._unite(connection, source, {filing_id: ref.parties for filing_id, ref in refs.items()})
@@ -430,7 +622,35 @@ def _ledger_row(row: Any, parties: tuple[Party, ...]) -> LedgerRow:
         detail=row.detail,
         version=row.version,
         attempts=row.attempts,
+        next_attempt_at=row.next_attempt_at,
+        etag=row.etag,
+        period=row.period,
+        corrects=row.corrects,
+        parser_version=row.parser_version,
+        witnesses=tuple(filter(None, row.witnesses.split(","))),
+        published_at=row.published_at,
+        checked_at=row.checked_at,
     )
+
+
+def _due(at: datetime | None) -> list[Any]:
+    """Conditions: the row is neither published nor refused, and its next attempt is due."""
+    from sqlalchemy import or_
+
+    columns = _tables().filings.c
+    open_rows = columns.state.in_(OPEN_STATES)
+    if at is None:
+        return [open_rows]
+    return [open_rows, or_(columns.next_attempt_at.is_(None), columns.next_attempt_at <= at)]
+
+
+def _queued(slot: datetime, now: datetime) -> datetime:
+    """The slot that is next in the queue: none in the past, and none that only a clock set back could have left."""
+    return slot if now < slot <= now + LONGEST_QUEUE else now
+
+
+def _with_witness(known: str, witness: str) -> str:
+    return ",".join(dict.fromkeys(filter(None, (*known.split(","), witness))))
 
 
 def _next_version(row: Any) -> int:
@@ -465,7 +685,7 @@ def _chunks(items: Any) -> Iterator[Any]:
 @functools.cache
 def _tables() -> SimpleNamespace:
     """The tables. Built at first use, because importing SQLAlchemy costs more than loading the code location may."""
-    from sqlalchemy import BigInteger, Column, Date, DateTime, Index, Integer, MetaData, String, Table, Text
+    from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Index, Integer, MetaData, String, Table, Text
     from sqlalchemy.types import TypeDecorator
 
     class UtcDateTime(TypeDecorator):
@@ -514,7 +734,16 @@ def _tables() -> SimpleNamespace:
         Column("version", Integer, nullable=False),  # 0: nothing fetched yet
         Column("published_version", Integer, nullable=False),  # the version that the lake is known to hold, -1: none
         Column("attempts", Integer, nullable=False),
+        Column("next_attempt_at", UtcDateTime),
+        Column("etag", Text),
+        Column("period", String(10)),  # ISO day
+        Column("corrects", String(255)),
+        Column("parser_version", String(16)),
+        Column("witnesses", String(64), nullable=False, server_default=""),  # comma between them
+        Column("published_at", UtcDateTime),
+        Column("checked_at", UtcDateTime),
         Index("filings_by_day", "source", "day", "state"),
+        Index("filings_by_state", "source", "state", "day"),  # what is open, however many are closed
     )
     versions = Table(
         "filing_versions",
@@ -525,6 +754,7 @@ def _tables() -> SimpleNamespace:
         Column("bytes", BigInteger, nullable=False),
         Column("uri", Text, nullable=False),
         Column("available_at", UtcDateTime, nullable=False),
+        Column("etag", Text),
     )
     parties = Table(
         "filing_parties",
@@ -534,6 +764,7 @@ def _tables() -> SimpleNamespace:
         Column("party_id", String(16), nullable=False),
         Column("name", Text, nullable=False),
         Column("role", String(64), nullable=False),
+        Index("filing_parties_by_company", "source", "party_id"),
     )
     leases = Table(
         "rate_leases",
@@ -542,6 +773,8 @@ def _tables() -> SimpleNamespace:
         Column("next_at", UtcDateTime, nullable=False),
         Column("day", Date),
         Column("used", Integer, nullable=False),
+        Column("live_at", UtcDateTime),  # when the live feed took its last slot
+        Column("backfill_at", UtcDateTime),  # a backfill's next slot while the live feed is read
     )
     bans = Table(
         "bans",
@@ -550,7 +783,36 @@ def _tables() -> SimpleNamespace:
         Column("until", UtcDateTime, nullable=False),
         Column("reason", Text, nullable=False),
     )
-    schema = Table("ledger_schema", metadata, Column("version", Integer, primary_key=True, autoincrement=False))
+    ticks = Table(
+        "ticks",
+        metadata,
+        Column("number", Integer, primary_key=True),
+        Column("source", String(16), nullable=False),
+        Column("started_at", UtcDateTime, nullable=False),
+        Column("ended_at", UtcDateTime, nullable=False),
+        Column("connected", Boolean, nullable=False),
+        Column("new", Integer, nullable=False),
+        Column("pages", Integer, nullable=False),
+        Column("gap_from", UtcDateTime),
+        Column("gap_to", UtcDateTime),
+        Column("failure", Text),
+        Index("ticks_by_source", "source", "started_at"),
+    )
+    watermarks = Table(
+        "watermarks",
+        metadata,
+        Column("source", String(16), primary_key=True),
+        Column("read_until", UtcDateTime, nullable=False),
+    )
+    complete_days = Table(
+        "complete_days",
+        metadata,
+        Column("source", String(16), primary_key=True),
+        Column("day", Date, primary_key=True),
+        Column("filings", Integer, nullable=False),
+        Column("index_digest", String(64), nullable=False),
+        Column("proved_at", UtcDateTime, nullable=False),
+    )
     return SimpleNamespace(
         metadata=metadata,
         filings=filings,
@@ -558,13 +820,15 @@ def _tables() -> SimpleNamespace:
         parties=parties,
         leases=leases,
         bans=bans,
-        schema=schema,
+        ticks=ticks,
+        watermarks=watermarks,
+        complete_days=complete_days,
     )
 
 
 def _engine(url: str) -> Engine:
     """The engine of a ledger whose schema is there. Raises ConfigurationError for a newer schema or an unusable URL."""
-    from sqlalchemy import create_engine, event, text
+    from sqlalchemy import create_engine, event
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
@@ -595,18 +859,5 @@ def _engine(url: str) -> Engine:
             writes = connection.get_execution_options().get("ledger_write")
             connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
-    tables = _tables()
-    with engine.execution_options(ledger_write=True).begin() as connection:
-        if connection.dialect.name == "postgresql":  # only one process creates the tables
-            connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('ledgerline.filing_ledger'))"))
-        tables.schema.create(connection, checkfirst=True)
-        version = connection.execute(tables.schema.select()).scalar()
-        if version is None:
-            tables.metadata.create_all(connection)
-            connection.execute(tables.schema.insert().values(version=SCHEMA_VERSION))
-        elif version > SCHEMA_VERSION:
-            raise ConfigurationError(
-                f"the ledger {shown} has schema {version}, this program knows {SCHEMA_VERSION}: install the newer "
-                "ledgerline that wrote it, or give another ledger"
-            )
+    bring_to_schema(engine, _tables().metadata, shown)
     return engine

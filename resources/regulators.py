@@ -7,41 +7,72 @@ is never part of a message, a log line or a repr.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from zoneinfo import ZoneInfo
 
 from dagster import ConfigurableResource, EnvVar
 from pydantic import Field, PrivateAttr
 
 from ledgerline.errors import ConfigurationError, LedgerlineError
-from ledgerline.filings.ports import NotYetThere, RateLease, Regulator, RegulatorUnavailable
+from ledgerline.filings.ports import (
+    DayIndex,
+    KnownFilings,
+    NotYetThere,
+    Poll,
+    RateLease,
+    Regulator,
+    RegulatorUnavailable,
+)
 from ledgerline.filings.records import FetchedFiling, FilingRef, RefusedFiling, Source
+from ledgerline.filings.times import EASTERN, KOREA, eastern_day, end_of_day, korean_day
 from resources.filing_ledger import SqlFilingLedger
 
 if TYPE_CHECKING:
     import httpx
 
+    from ledgerline.filings.feeds import DartPage
     from ledgerline.filings.sgml import Header
 
+EDGAR_URL = "https://www.sec.gov"
+EDGAR_DATA_URL = "https://data.sec.gov"
+DART_URL = "https://opendart.fss.or.kr"
+EDGAR_CEILING = 8.0
 EDGAR_PER_SECOND = 5.0  # the limit is 10 per user over all machines; steady 9.7 was throttled, 5 never
 DART_PER_SECOND = 2.0  # more than about 1,000 a minute blocks the address for a day
 DART_PER_DAY = 15_000  # the key allows 20,000 a day
 BAN_SECONDS = 600  # "access limited for 10 minutes"; asking during them lengthens it
 ATTEMPTS = 3
 TIMEOUT_SECONDS = 60.0
+LARGEST_PAGE = 64 * 1024 * 1024  # bytes of a list, an index, a page of the feed; corpCode.zip has 4 MB
 LARGEST_FILING = 512 * 1024 * 1024  # bytes; the largest of 271,974 real ones has 410 MB
 PAGE = 100
 LAST_START = 5000  # the feed has 51 pages; the next one answers 503
+# Pages with something new that one poll reads: the busiest 10 minutes filled 9. What is left is for the next poll.
+NEW_PAGES = 12
+# Rows appear in the feed 25 to 70 s after their acceptance, a few much later.
+OVERLAP = timedelta(minutes=5)
+INDEX_WRITTEN = (22, 6)  # hour and minute Eastern from which the day's index may be there
+INDEX_FINAL = 6  # hour Eastern of the next day: EFFECT rows of the day appear at 00:15
+LIST_FINAL = timedelta(hours=1)  # after the end of a Korean day
+MOST_CONFIRMED = 20  # companies that are asked about filings which the index lacks
+NOT_MODIFIED = 304
+SATURDAY = 5
 WALK_ROUNDS = 3
+BLOCK = 1 << 18
+GZIP = b"\x1f\x8b"
 HEAD_BYTES = 16 * 1024
 LONGEST_HEAD = 1024 * 1024
 
@@ -62,8 +93,9 @@ class RegulatorSet(ConfigurableResource):
     archive: str | None = None
     edgar_user_agent: str | None = None
     dart_api_key: str | None = Field(default=None, repr=False)
-    edgar_url: str = "https://www.sec.gov"
-    dart_url: str = "https://opendart.fss.or.kr"
+    edgar_url: str = EDGAR_URL
+    dart_url: str = DART_URL
+    edgar_per_second: float = EDGAR_PER_SECOND
 
     _made: dict[str, Any] = PrivateAttr(default_factory=dict)
 
@@ -92,7 +124,13 @@ class RegulatorSet(ConfigurableResource):
     def _make(self, source: Source) -> Regulator:
         if source == "edgar":
             if self.edgar_user_agent:
-                return EdgarHttp(_value_of(self.edgar_user_agent), lease=self.ledger, base_url=self.edgar_url)
+                return EdgarHttp(
+                    _value_of(self.edgar_user_agent),
+                    lease=self.ledger,
+                    base_url=self.edgar_url,
+                    data_url=EDGAR_DATA_URL if self.edgar_url == EDGAR_URL else self.edgar_url,
+                    per_second=self.edgar_per_second,
+                )
             if self.archive:
                 return EdgarArchive(self.archive)
             raise ConfigurationError(
@@ -131,12 +169,18 @@ class ReferenceFile:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer whose body arrived whole."""
+    """An answer that arrived whole: `body` is all of it, or of one that went `into` a file its first HEAD bytes.
+
+    `asked_at` is the server's own clock where it tells it (UTC): what is judged by it is not judged by ours.
+    """
 
     status: int
     body: bytes
+    size: int
+    sha256: str
     last_modified: datetime | None
     etag: str | None
+    asked_at: datetime
 
 
 class _Asker:
@@ -153,28 +197,40 @@ class _Asker:
         clock: Callable[[], datetime],
         sleep: Callable[[float], None],
         per_day: int | None = None,
-        day_of: Callable[[datetime], date] | None = None,
+        zone: ZoneInfo | None = None,
     ) -> None:
+        """`per_day` requests are allowed in a calendar day of `zone`."""
         self.source = source
         self.lease = lease
         self.base_url = base_url.rstrip("/")
         self.headers = headers
         self.per_second = per_second
         self.per_day = per_day
-        self.day_of = day_of
+        self.zone = zone
         self.clock = clock
         self.sleep = sleep
         self._client: httpx.Client | None = None
 
-    def get(self, path: str, params: Mapping[str, str] | None = None) -> Answer:
-        """One answer. Raises RegulatorUnavailable if nobody may ask now, or if every attempt failed."""
+    def get(
+        self,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        backfill: bool = False,
+        into: Path | None = None,
+        etag: str | None = None,
+    ) -> Answer:
+        """One answer, `into` a file where one is given: then one block of it is in memory at a time.
+
+        Raises RegulatorUnavailable if nobody may ask now, or if every attempt failed, and RefusedFiling (too_large).
+        """
         import httpx
 
         fault = ""
         for _ in range(ATTEMPTS):
-            self._wait_for_turn()
+            self._wait_for_turn(backfill)
             try:
-                return self._ask(path, params)
+                return self._ask(path, params, into, etag)
             except (httpx.TransportError, httpx.DecodingError) as error:
                 # Neither the error nor its cause may travel on: they hold the URL, and DART's URL holds the key.
                 fault = type(error).__name__
@@ -195,15 +251,20 @@ class _Asker:
             retry_at=until,
         )
 
-    def _wait_for_turn(self) -> None:
+    def _wait_for_turn(self, backfill: bool) -> None:
         now = self.clock()
         self._refuse_if_banned(now)
-        day = self.day_of(now) if self.day_of else None
-        wait = self.lease.lease(self.source, now, per_second=self.per_second, per_day=self.per_day, day=day)
-        if wait is None:
+        day = now.astimezone(self.zone).date() if self.zone else None
+        wait = self.lease.lease(
+            self.source, now, per_second=self.per_second, per_day=self.per_day, day=day, backfill=backfill
+        )
+        if wait is None and day and self.zone:
             raise RegulatorUnavailable(
-                f"{self.source}: the {self.per_day} requests of {day} are used up; the next run of tomorrow goes on"
+                f"{self.source}: the requests of {day} {'for a backfill ' if backfill else ''}are used up "
+                f"({self.per_day} a day in all); the first run of tomorrow goes on",
+                retry_at=end_of_day(day, self.zone),
             )
+        assert wait is not None, "a lease without per_day always has a slot"
         if wait > 0:
             self.sleep(wait)
             self._refuse_if_banned(self.clock())  # another process may have been banned meanwhile
@@ -213,26 +274,72 @@ class _Asker:
         if ban is not None:
             raise self._banned(*ban)
 
-    def _ask(self, path: str, params: Mapping[str, str] | None) -> Answer:
+    def _ask(self, path: str, params: Mapping[str, str] | None, into: Path | None, etag: str | None) -> Answer:
         import httpx
-
-        from ledgerline.filings.feeds import UnreadablePage, ungzip
 
         if self._client is None:
             self._client = httpx.Client(headers=dict(self.headers), timeout=TIMEOUT_SECONDS, follow_redirects=False)
-        with self._client.stream("GET", self.base_url + path, params=params) as response:
-            parts, size = [], 0
-            for block in response.iter_bytes(1 << 20):
-                size += len(block)
-                if size > LARGEST_FILING:
-                    raise RefusedFiling("too_large", f"the answer has more than {LARGEST_FILING} bytes")
-                parts.append(block)
-        try:
-            body = ungzip(b"".join(parts), limit=LARGEST_FILING)
-        except UnreadablePage as error:
-            raise httpx.DecodingError(str(error)) from error
-        modified = response.headers.get("Last-Modified")
-        return Answer(response.status_code, body, _http_date(modified), response.headers.get("ETag"))
+        headers = {"If-None-Match": etag} if etag else {}
+        with self._client.stream("GET", self.base_url + path, params=params, headers=headers) as response:
+            if into is None:
+                head, size, digest = _receive(response, None, LARGEST_PAGE, keep=LARGEST_PAGE)
+            else:
+                with open(into, "wb") as out:
+                    head, size, digest = _receive(response, out, LARGEST_FILING, keep=HEAD_BYTES)
+        return Answer(
+            response.status_code,
+            head,
+            size,
+            digest,
+            _http_date(response.headers.get("Last-Modified")),
+            response.headers.get("ETag"),
+            _http_date(response.headers.get("Date")) or self.clock(),
+        )
+
+
+def _receive(response: httpx.Response, out: BinaryIO | None, limit: int, *, keep: int) -> tuple[bytes, int, str]:
+    """(the first `keep` bytes or a block more, size, sha256) of a body that is written `out` as it arrives."""
+    digest, size, head = hashlib.sha256(), 0, bytearray()
+    for block in _unpacked(response.iter_bytes(BLOCK)):
+        size += len(block)
+        if size > limit:
+            raise RefusedFiling("too_large", f"the answer has more than {limit} bytes")
+        digest.update(block)
+        if out:
+            out.write(block)
+        if len(head) < keep:
+            head += block
+    return bytes(head), size, digest.hexdigest()
+
+
+def _unpacked(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """The blocks as they are, or unpacked where they are gzip (EDGAR sends it unasked). Raises DecodingError."""
+    import httpx
+
+    first = next(blocks, b"")
+    while 0 < len(first) < 2:  # a block may end anywhere
+        more = next(blocks, b"")
+        first += more
+        if not more:
+            break
+    if not first.startswith(GZIP):
+        yield first
+        yield from blocks
+        return
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        for block in chain((first,), blocks):
+            yield from _inflate(unpacker, block)
+    except zlib.error as error:
+        raise httpx.DecodingError(f"a gzip body cannot be unpacked: {error}") from error
+    if not unpacker.eof:
+        raise httpx.DecodingError("a gzip body is cut off")
+
+
+def _inflate(unpacker: Any, block: bytes) -> Iterator[bytes]:
+    while block:
+        yield unpacker.decompress(block, BLOCK)
+        block = unpacker.unconsumed_tail
 
 
 def _http_date(text: str | None) -> datetime | None:
@@ -257,36 +364,42 @@ class EdgarHttp:
     """EDGAR's feed, daily master index, full submissions and list of tickers. `user_agent` names who asks, with e-mail."""
 
     source: Source = "edgar"
+    live = True
 
     def __init__(
         self,
         user_agent: str,
         *,
         lease: RateLease,
-        base_url: str = "https://www.sec.gov",
+        base_url: str = EDGAR_URL,
+        data_url: str | None = None,
+        per_second: float = EDGAR_PER_SECOND,
         clock: Callable[[], datetime] = utc_now,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        if not 0 < per_second <= EDGAR_CEILING:
+            raise ConfigurationError(
+                f"EDGAR_PER_SECOND is {per_second:g}: EDGAR bans who asks more than 10 times a second over all machines; "
+                f"give a number up to {EDGAR_CEILING:g}"
+            )
         if not re.search(r"\S+ +\S*[^\s@]@[^\s@]+\.[^\s@]+", user_agent or ""):
             raise ConfigurationError(
                 f"EDGAR_USER_AGENT is {user_agent!r}: EDGAR wants the name of a company or person and a contact "
                 'e-mail, for example EDGAR_USER_AGENT="Example Inc. data@example.com"'
             )
         self._clock = clock
-        self._asker = _Asker(
-            "edgar",
-            lease=lease,
-            base_url=base_url,
-            headers={"User-Agent": user_agent, "Accept-Encoding": "gzip, deflate"},
-            per_second=EDGAR_PER_SECOND,
-            clock=clock,
-            sleep=sleep,
-        )
+
+        def asker(url: str) -> _Asker:
+            headers = {"User-Agent": user_agent, "Accept-Encoding": "gzip, deflate"}
+            return _Asker(
+                "edgar", lease=lease, base_url=url, headers=headers, per_second=per_second, clock=clock, sleep=sleep
+            )
+
+        self._asker = asker(base_url)
+        self._data_asker = asker(data_url or base_url)  # another host, the same lease
 
     def days(self) -> list[date]:
         """Yesterday and today, Eastern: a filing may carry yesterday's date and appear after midnight."""
-        from ledgerline.filings.times import eastern_day
-
         today = eastern_day(self._clock())
         return [today - timedelta(days=1), today]
 
@@ -296,26 +409,90 @@ class EdgarHttp:
         Raises RegulatorUnavailable if a page cannot be read: what was read before it is not given out as the whole.
         """
         from ledgerline.filings.parties import unite_refs
-        from ledgerline.filings.times import eastern_day
 
-        today = eastern_day(self._clock())
-        walked = self._walk_feed(day) if day >= today - timedelta(days=1) else []
-        return unite_refs([*walked, *self._daily_index(day)])
+        poll = self.poll(day, known=_NOTHING_KNOWN, since=None)
+        if poll.failure:
+            raise poll.failure
+        return unite_refs(poll.refs)
 
-    def fetch(self, ref: FilingRef) -> FetchedFiling:
+    def poll(self, day: date, *, known: KnownFilings, since: datetime | None) -> Poll:
+        """The feed from its newest row back to what is known and older than `since`, and the day's index once it is
+        written. A day before yesterday is in no feed: its index alone is read."""
+        if not self._is_live(day):
+            index = self.index(day)
+            return Poll({"index": index.refs if index else ()}, pages=1)
+        walk = self._walk_feed(day, known, since)
+        if not self._index_may_be_there(day):
+            return walk
+        try:
+            index = self.index(day)
+        except RegulatorUnavailable as failure:
+            return replace(walk, failure=walk.failure or failure)
+        return replace(walk, seen={**walk.seen, "index": index.refs if index else ()}, pages=walk.pages + 1)
+
+    def index(self, day: date) -> DayIndex | None:
+        """master.idx of the day. Without one the day is an empty one, if it lies at a weekend or a later day's index is
+        listed (a holiday); else EDGAR has not written it yet."""
+        from ledgerline.filings.feeds import UnreadablePage, parse_master_index
+
+        quarter = f"/Archives/edgar/daily-index/{day.year}/QTR{(day.month - 1) // 3 + 1}"
+        name = f"master.{day:%Y%m%d}.idx"
+        answer = self._get(f"{quarter}/{name}", backfill=not self._is_live(day))
+        closes = datetime.combine(day + timedelta(days=1), datetime.min.time(), EASTERN) + timedelta(hours=INDEX_FINAL)
+        if answer is None:
+            if day.weekday() >= SATURDAY or self._later_index_is_listed(day, quarter):
+                return DayIndex("edgar", day, (), final=self._clock() >= closes)
+            return None
+        try:
+            refs = tuple(parse_master_index(answer.body))
+        except UnreadablePage as error:
+            raise RegulatorUnavailable(
+                f"edgar: index of {day}: {error}; it is tried again with the next run"
+            ) from error
+        return DayIndex("edgar", day, refs, final=answer.asked_at >= closes, written_at=answer.last_modified)
+
+    def confirm(self, refs: Sequence[FilingRef]) -> set[str]:
+        """Those that the submissions of their first company list under the same day; `acceptanceDateTime` is not used:
+        its zone is wrong in 29 % of values."""
+        from ledgerline.filings.feeds import UnreadablePage, parse_submissions
+
+        by_company: dict[str, list[FilingRef]] = {}
+        for ref in refs:
+            if ref.parties:
+                by_company.setdefault(ref.parties[0].id, []).append(ref)
+        confirmed: set[str] = set()
+        for company, asked in list(by_company.items())[:MOST_CONFIRMED]:
+            answer = self._get(f"/submissions/CIK{company}.json", asker=self._data_asker)
+            if answer is None:
+                continue
+            try:
+                listed = {(ref.filing_id, ref.day) for ref in parse_submissions(answer.body)}
+            except UnreadablePage as error:
+                raise RegulatorUnavailable(
+                    f"edgar: submissions of {company}: {error}; it is tried again with the next run"
+                ) from error
+            confirmed |= {ref.filing_id for ref in asked if (ref.filing_id, ref.day) in listed}
+        return confirmed
+
+    def fetch(self, ref: FilingRef, into: Path, *, etag: str | None = None) -> FetchedFiling | None:
         """The full submission. Raises NotYetThere if EDGAR lists it and does not serve it yet."""
         if not ref.parties:
             raise NotYetThere(f"{ref.filing_id}: no company is known yet, and the address of a filing has one in it")
         folder = f"{int(ref.parties[0].id)}/{ref.filing_id.replace('-', '')}"
-        answer = self._get(f"/Archives/edgar/data/{folder}/{ref.filing_id}.txt")
+        answer = self._get(
+            f"/Archives/edgar/data/{folder}/{ref.filing_id}.txt",
+            backfill=not self._is_live(ref.day),
+            into=into,
+            etag=etag,
+        )
         if answer is None:
             raise NotYetThere(f"{ref.filing_id} is listed, and EDGAR does not serve it yet")
-        return FetchedFiling(ref, answer.body, answer.last_modified, answer.etag)
+        if answer.status == NOT_MODIFIED:
+            return None
+        return FetchedFiling(ref, into, answer.size, answer.sha256, answer.last_modified, answer.etag)
 
     def reference_file(self) -> ReferenceFile:
         """company_tickers_exchange.json. Raises RegulatorUnavailable if it is not served."""
-        from ledgerline.filings.times import eastern_day
-
         name = "company_tickers_exchange.json"
         day = eastern_day(self._clock())
         answer = self._get(f"/files/{name}")
@@ -326,57 +503,89 @@ class EdgarHttp:
             )
         return ReferenceFile("edgar", name, answer.body, day)
 
-    def _walk_feed(self, day: date) -> list[FilingRef]:
-        """Pages, newest first, until the rows were accepted before the day began (or the feed ends).
+    def _is_live(self, day: date) -> bool:
+        """Whether the feed may still hold filings of the day; older ones are a backfill's."""
+        return day >= eastern_day(self._clock()) - timedelta(days=1)
 
-        Rows shift to later pages while the walk goes on, so neighbouring pages may repeat rows and lose none.
-        """
-        from ledgerline.filings.archive import end_of_day
-        from ledgerline.filings.feeds import UnreadablePage, parse_feed_page
-        from ledgerline.filings.times import EASTERN
+    def _index_may_be_there(self, day: date) -> bool:
+        hour, minute = INDEX_WRITTEN
+        written = datetime.combine(day, datetime.min.time(), EASTERN) + timedelta(hours=hour, minutes=minute)
+        return self._clock() >= written
 
-        begins = end_of_day(day - timedelta(days=1), EASTERN)
-        refs: list[FilingRef] = []
-        for start in range(0, LAST_START + PAGE, PAGE):
-            params = {
-                "action": "getcurrent", "type": "", "company": "", "dateb": "", "owner": "include",
-                "start": str(start), "count": str(PAGE), "output": "atom",
-            }  # fmt: skip
-            answer = self._get("/cgi-bin/browse-edgar", params)
-            if answer is None:
-                raise RegulatorUnavailable("edgar: the feed is not there; it is tried again with the next run")
-            try:
-                page = parse_feed_page(answer.body)
-            except UnreadablePage as error:
-                raise RegulatorUnavailable(f"edgar: {error}; it is tried again with the next run") from error
-            refs += page.refs
-            accepted = [ref.accepted_at for ref in page.refs if ref.accepted_at]
-            if not accepted or min(accepted) < begins:
-                return refs
-        log.warning("edgar: the feed ended before the start of %s; only its daily index makes that day complete", day)
-        return refs
+    def _later_index_is_listed(self, day: date, quarter: str) -> bool:
+        """Whether the quarter's folder lists an index of a later day, and none of this one."""
+        from ledgerline.filings.feeds import UnreadablePage, parse_index_listing
 
-    def _daily_index(self, day: date) -> list[FilingRef]:
-        """The day's index; nothing where EDGAR has none (a weekend, a holiday, or before 22:06 Eastern)."""
-        from ledgerline.filings.feeds import UnreadablePage, parse_master_index
-
-        quarter = (day.month - 1) // 3 + 1
-        answer = self._get(f"/Archives/edgar/daily-index/{day.year}/QTR{quarter}/master.{day:%Y%m%d}.idx")
+        answer = self._get(f"{quarter}/index.json", backfill=not self._is_live(day))
         if answer is None:
-            return []
+            return False
         try:
-            return parse_master_index(answer.body)
+            days = parse_index_listing(answer.body)
         except UnreadablePage as error:
-            raise RegulatorUnavailable(
-                f"edgar: index of {day}: {error}; it is tried again with the next run"
-            ) from error
+            raise RegulatorUnavailable(f"edgar: {quarter}: {error}; it is tried again with the next run") from error
+        return day not in days and any(listed > day for listed in days)
 
-    def _get(self, path: str, params: Mapping[str, str] | None = None) -> Answer | None:
+    def _walk_feed(self, day: date, known: KnownFilings, since: datetime | None) -> Poll:
+        """Pages, newest first, until a page holds nothing new and reaches back before `since` (or the start of the day).
+
+        Rows shift to later pages while the walk goes on, so neighbouring pages may repeat rows and lose none. What ends
+        the walk early is in the Poll; only a first page that cannot be read raises.
+        """
+        until = since - OVERLAP if since else end_of_day(day - timedelta(days=1), EASTERN)
+        refs: list[FilingRef] = []
+        new_pages = pages = 0
+        oldest: datetime | None = None
+        for start in range(0, LAST_START + PAGE, PAGE):
+            try:
+                page = self._feed_page(start)
+            except RegulatorUnavailable as failure:
+                if pages == 0:
+                    raise
+                return Poll({"feed": refs}, connected=False, pages=pages, failure=failure)
+            pages += 1
+            ids = {ref.filing_id for ref in page}
+            news = ids - known.known("edgar", sorted(ids))
+            refs += page
+            accepted = [ref.accepted_at for ref in page if ref.accepted_at]
+            oldest = min([*accepted, *([oldest] if oldest else [])], default=None)
+            if not page or (oldest and oldest < until and (since is None or not news)):
+                return Poll({"feed": refs}, pages=pages)
+            new_pages += bool(news)
+            if since is not None and new_pages == NEW_PAGES:
+                return Poll({"feed": refs}, connected=False, pages=pages)
+        log.warning("edgar: the feed reaches back to %s, not to %s; the daily index closes the gap", oldest, until)
+        return Poll({"feed": refs}, connected=False, gap=(until, oldest or until), pages=pages)
+
+    def _feed_page(self, start: int) -> tuple[FilingRef, ...]:
+        from ledgerline.filings.feeds import UnreadablePage, parse_feed_page
+
+        params = {
+            "action": "getcurrent", "type": "", "company": "", "dateb": "", "owner": "include",
+            "start": str(start), "count": str(PAGE), "output": "atom",
+        }  # fmt: skip
+        answer = self._get("/cgi-bin/browse-edgar", params)
+        if answer is None:
+            raise RegulatorUnavailable("edgar: the feed is not there; it is tried again with the next run")
+        try:
+            return parse_feed_page(answer.body).refs
+        except UnreadablePage as error:
+            raise RegulatorUnavailable(f"edgar: {error}; it is tried again with the next run") from error
+
+    def _get(
+        self,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        asker: _Asker | None = None,
+        backfill: bool = False,
+        into: Path | None = None,
+        etag: str | None = None,
+    ) -> Answer | None:
         """An answer that is what was asked for, or None for what EDGAR does not have (yet)."""
         from ledgerline.filings.feeds import edgar_refusal
 
-        answer = self._asker.get(path, params)
-        refusal = edgar_refusal(answer.status, answer.body)
+        answer = (asker or self._asker).get(path, params, backfill=backfill, into=into, etag=etag)
+        refusal = None if answer.status == NOT_MODIFIED else edgar_refusal(answer.status, answer.body)
         if refusal is None:
             return answer
         if refusal == "absent":
@@ -394,6 +603,19 @@ class EdgarHttp:
         )
 
 
+class _NothingKnown:
+    """For a read of the whole day."""
+
+    def known(self, source: Source, filing_ids: Sequence[str]) -> set[str]:
+        return set()
+
+    def listed(self, source: Source, day: date) -> int:
+        return 0
+
+
+_NOTHING_KNOWN = _NothingKnown()
+
+
 # ----------------------------------------------------------------------------------------------------- DART over HTTP
 
 
@@ -401,18 +623,17 @@ class DartHttp:
     """OpenDART's list.json, document.xml and corpCode.xml. `api_key` has 40 hexadecimal characters and is sent as a parameter."""
 
     source: Source = "dart"
+    live = True
 
     def __init__(
         self,
         api_key: str,
         *,
         lease: RateLease,
-        base_url: str = "https://opendart.fss.or.kr",
+        base_url: str = DART_URL,
         clock: Callable[[], datetime] = utc_now,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        from ledgerline.filings.times import korean_day
-
         if not re.fullmatch(r"[0-9a-fA-F]{40}", api_key or ""):
             raise ConfigurationError(
                 f"DART_API_KEY has {len(api_key or '')} characters and must have 40 hexadecimal ones: copy it from "
@@ -427,7 +648,7 @@ class DartHttp:
             headers={"Accept-Encoding": "gzip, deflate"},
             per_second=DART_PER_SECOND,
             per_day=DART_PER_DAY,
-            day_of=korean_day,
+            zone=KOREA,
             clock=clock,
             sleep=sleep,
         )
@@ -438,8 +659,6 @@ class DartHttp:
 
     def days(self) -> list[date]:
         """Yesterday and today in Korea."""
-        from ledgerline.filings.times import korean_day
-
         today = korean_day(self._clock())
         return [today - timedelta(days=1), today]
 
@@ -448,33 +667,71 @@ class DartHttp:
 
         Rows come in no order and pages shift while they are read, so a known row says nothing about the next.
         """
+        return list(self._read_list(day)[0])
+
+    def poll(self, day: date, *, known: KnownFilings, since: datetime | None) -> Poll:
+        """The whole list of the day, unless its first page says that nothing was added: the count is the one that is
+        known, and so are its rows. The list is read whole again before the day is called complete."""
+        first = self._page(day, 1)
+        ids = {ref.filing_id for ref in first[0].refs}
+        if first[0].total_count == known.listed("dart", day) and known.known("dart", sorted(ids)) == ids:
+            return Poll({"list": first[0].refs}, pages=1)
+        refs, pages, _ = self._read_list(day, first)
+        return Poll({"list": refs}, pages=pages)
+
+    def index(self, day: date) -> DayIndex | None:
+        """The list, read whole: DART has no other index. It is final once the day has ended in Korea."""
+        refs, _, asked_at = self._read_list(day)
+        return DayIndex("dart", day, refs, final=asked_at >= end_of_day(day, KOREA) + LIST_FINAL)
+
+    def confirm(self, refs: Sequence[FilingRef]) -> set[str]:
+        """Nothing: DART has no second witness."""
+        return set()
+
+    def _read_list(
+        self, day: date, opened: tuple[DartPage, datetime] | None = None
+    ) -> tuple[tuple[FilingRef, ...], int, datetime]:
+        """(refs, pages read, when the first page of the reading that held was answered); `opened` is a first page."""
         from ledgerline.filings.parties import unite_refs
 
+        read = 0
         for _ in range(WALK_ROUNDS):
-            first = self._page(day, 1)
-            pages = [first] + [self._page(day, number) for number in range(2, first.total_page + 1)]
+            first, asked_at = opened or self._page(day, 1)
+            opened = None
+            pages = [first] + [self._page(day, number)[0] for number in range(2, first.total_page + 1)]
             refs = [ref for page in pages for ref in page.refs]
-            again = self._page(day, 1) if first.total_page > 1 else first
-            if len(refs) == again.total_count == first.total_count:
-                return unite_refs(refs)
+            again = self._page(day, 1)[0] if first.total_page > 1 else first
+            read += len(pages) + (again is not first)
+            if len({ref.filing_id for ref in refs}) == again.total_count == first.total_count:
+                return tuple(unite_refs(refs)), read, asked_at
         raise RegulatorUnavailable(
             f"dart: the list of {day} changed during each of {WALK_ROUNDS} readings; it is read again with the next run"
         )
 
-    def fetch(self, ref: FilingRef) -> FetchedFiling:
+    def fetch(self, ref: FilingRef, into: Path, *, etag: str | None = None) -> FetchedFiling | None:
         """The ZIP of document.xml. Raises NotYetThere if DART lists the filing and has no document yet (014)."""
-        answer, error = self._zip("/api/document.xml", {"rcept_no": ref.filing_id}, what=ref.filing_id)
+        answer, error = self._zip(
+            "/api/document.xml",
+            {"rcept_no": ref.filing_id},
+            what=ref.filing_id,
+            into=into,
+            etag=etag,
+            backfill=not self._is_live(ref.day),
+        )
+        if answer.status == NOT_MODIFIED:
+            return None
         if error is None:
-            return FetchedFiling(ref, answer.body, answer.last_modified, answer.etag)
+            return FetchedFiling(ref, into, answer.size, answer.sha256, answer.last_modified, answer.etag)
         if error[0] == "014":
             raise NotYetThere(f"{ref.filing_id} is listed, and DART has no document of it yet (014)")
         self._raise_for(*error)
         raise RegulatorUnavailable(f"dart: {ref.filing_id}: status {error[0]} where a document was asked for")
 
+    def _is_live(self, day: date) -> bool:
+        return day >= korean_day(self._clock()) - timedelta(days=1)
+
     def reference_file(self) -> ReferenceFile:
         """The ZIP of corpCode.xml. Raises RegulatorUnavailable if it is not served."""
-        from ledgerline.filings.times import korean_day
-
         day = korean_day(self._clock())
         answer, error = self._zip("/api/corpCode.xml", {}, what="corpCode.xml")
         if error is None:
@@ -484,11 +741,15 @@ class DartHttp:
             f"dart: status {error[0]} where corpCode.xml was asked for; it is tried again with the next run"
         )
 
-    def _zip(self, path: str, params: Mapping[str, str], *, what: str) -> tuple[Answer, tuple[str, str] | None]:
+    def _zip(
+        self, path: str, params: Mapping[str, str], *, what: str, **how: Any
+    ) -> tuple[Answer, tuple[str, str] | None]:
         """The answer of a ZIP endpoint, and (status, message) where it is an error and no ZIP."""
         from ledgerline.filings.feeds import UnreadablePage, parse_dart_error
 
-        answer = self._asker.get(path, {"crtfc_key": self._key, **params})
+        answer = self._asker.get(path, {"crtfc_key": self._key, **params}, **how)
+        if answer.status == NOT_MODIFIED:
+            return answer, None
         try:
             return answer, parse_dart_error(answer.body)
         except UnreadablePage as unreadable:
@@ -496,14 +757,15 @@ class DartHttp:
                 f"dart: {what}: {self._masked(str(unreadable))}; it is tried again with the next run"
             ) from None
 
-    def _page(self, day: date, number: int) -> Any:
+    def _page(self, day: date, number: int) -> tuple[DartPage, datetime]:
+        """A page of the day's list, and when it was answered by the server's clock."""
         from ledgerline.filings.feeds import UnreadablePage, parse_dart_list
 
         params = {
             "crtfc_key": self._key, "bgn_de": f"{day:%Y%m%d}", "end_de": f"{day:%Y%m%d}", "last_reprt_at": "N",
             "sort": "date", "sort_mth": "asc", "page_no": str(number), "page_count": str(PAGE),
         }  # fmt: skip
-        answer = self._asker.get("/api/list.json", params)
+        answer = self._asker.get("/api/list.json", params, backfill=not self._is_live(day))
         try:
             page = parse_dart_list(answer.body)
         except UnreadablePage as unreadable:
@@ -512,13 +774,11 @@ class DartHttp:
                 "tried again with the next run"
             ) from None
         self._raise_for(page.status, page.message)
-        return page
+        return page, answer.asked_at
 
     def _raise_for(self, status: str, message: str) -> None:
         """Nothing for 000 and 013 (no rows: a true answer); every other status has its own action."""
-        from ledgerline.filings.archive import end_of_day
         from ledgerline.filings.feeds import DART_MEANING
-        from ledgerline.filings.times import KOREA, korean_day
 
         meaning = DART_MEANING.get(status, "unavailable")
         said = f"DART answers {status} ({self._masked(message)})"
@@ -573,6 +833,7 @@ class _Archive:
     """What both archives share: one look at the folder is remembered until a file in it changes."""
 
     source: Source
+    live = False
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -588,6 +849,18 @@ class _Archive:
     def discover(self, day: date) -> list[FilingRef]:
         """The filings of the day: those that lists and feeds name, and those of which only the body is there."""
         return list(self._refs_by_day().get(day, []))
+
+    def poll(self, day: date, *, known: KnownFilings, since: datetime | None) -> Poll:
+        """All of the day: the folder costs nothing to look at."""
+        return Poll({"archive": self.discover(day)})
+
+    def index(self, day: date) -> DayIndex | None:
+        """What the archive holds of the day: nobody adds to its lists any more."""
+        return DayIndex(self.source, day, tuple(self.discover(day)), final=True)
+
+    def confirm(self, refs: Sequence[FilingRef]) -> set[str]:
+        """Nothing: an archive is one witness."""
+        return set()
 
     def _refs_by_day(self) -> dict[date, list[FilingRef]]:
         files = sorted(self._files(), key=lambda entry: entry.path)
@@ -620,8 +893,9 @@ class EdgarArchive(_Archive):
     source: Source = "edgar"
     _bodies: dict[str, Path]
 
-    def fetch(self, ref: FilingRef) -> FetchedFiling:
-        """The bytes of the file. Raises NotYetThere for what the archive lists without its body."""
+    def fetch(self, ref: FilingRef, into: Path, *, etag: str | None = None) -> FetchedFiling:
+        """The archive's own file, not copied. Raises NotYetThere for what the archive lists without its body."""
+        from ledgerline.digests import file_digest
         from ledgerline.filings.archive import edgar_released_at
 
         self._look_once()
@@ -630,7 +904,7 @@ class EdgarArchive(_Archive):
             raise NotYetThere(f"{ref.filing_id} is listed in the archive {self.folder}, and its body is not there")
         header = _edgar_header(path)
         released = edgar_released_at(header.form or ref.form, ref.day, header.accepted_at or ref.accepted_at)
-        return FetchedFiling(ref, path.read_bytes(), released)
+        return FetchedFiling(ref, path, path.stat().st_size, file_digest(path), released)
 
     def _files(self) -> Iterator[os.DirEntry[str]]:
         edgar = self.folder / "edgar"
@@ -677,19 +951,20 @@ class DartArchive(_Archive):
     source: Source = "dart"
     _bodies: dict[str, list[Path]]
 
-    def fetch(self, ref: FilingRef) -> FetchedFiling:
+    def fetch(self, ref: FilingRef, into: Path, *, etag: str | None = None) -> FetchedFiling:
         """The ZIP. Raises NotYetThere for what the archive lists without its document."""
+        from ledgerline.digests import file_digest
         from ledgerline.filings.archive import dart_released_at, zip_of_members
 
         self._look_once()
         paths = self._bodies.get(ref.filing_id)
         if not paths:
             raise NotYetThere(f"{ref.filing_id} is listed in the archive {self.folder}, and its document is not there")
-        if paths[0].suffix == ".zip":
-            body = paths[0].read_bytes()
-        else:
-            body = zip_of_members({_member_name(path): path.read_bytes() for path in paths})
-        return FetchedFiling(ref, body, dart_released_at(ref.day))
+        path = paths[0]
+        if path.suffix != ".zip":
+            into.write_bytes(zip_of_members({_member_name(one): one.read_bytes() for one in paths}))
+            path = into
+        return FetchedFiling(ref, path, path.stat().st_size, file_digest(path), dart_released_at(ref.day))
 
     def _files(self) -> Iterator[os.DirEntry[str]]:
         dart = self.folder / "dart"

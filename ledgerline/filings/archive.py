@@ -11,13 +11,12 @@ import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import date, datetime, time, timedelta, timezone
-from zoneinfo import ZoneInfo
+from datetime import date, datetime, timedelta
 
 from ledgerline.filings.feeds import ACCESSION
 from ledgerline.filings.records import FilingRef, Party
 from ledgerline.filings.sgml import Header, Submission, read_header
-from ledgerline.filings.times import EASTERN, KOREA, RELEASED_LATE, parse_day
+from ledgerline.filings.times import EASTERN, KOREA, RELEASED_LATE, end_of_day, parse_day
 
 # The day of a file that says nothing of its day, not even by an accession number: before EDGAR's first filing.
 UNKNOWN_DAY = date(1993, 1, 1)
@@ -76,11 +75,6 @@ def edgar_released_at(form: str, day: date, accepted_at: datetime | None) -> dat
 def dart_released_at(day: date) -> datetime:
     """DART gives no time of day: the end of the receipt day in Korea, when the filing was surely public."""
     return end_of_day(day, KOREA)
-
-
-def end_of_day(day: date, zone: ZoneInfo) -> datetime:
-    """The midnight that ends the day, in UTC."""
-    return datetime.combine(day + timedelta(days=1), time(), tzinfo=zone).astimezone(timezone.utc)
 
 
 def dart_file_ref(rcept_no: str, head: bytes) -> FilingRef:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import zlib
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from typing import Any, Literal
@@ -96,6 +95,33 @@ def _index_ref(row: str) -> FilingRef:
     return FilingRef("edgar", accession.group(), _compact_day(filed), form, (Party(cik.zfill(10), name, ""),))
 
 
+INDEX_NAME = re.compile(r"^master\.(\d{8})\.idx$")
+
+
+def parse_index_listing(body: bytes) -> set[date]:
+    """The days whose master index a quarter's folder lists (its index.json). Raises UnreadablePage if it is no listing."""
+    try:
+        names = [item["name"] for item in json.loads(body)["directory"]["item"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UnreadablePage(f"the listing of a folder of EDGAR cannot be read: {error!r}") from error
+    return {_compact_day(match[1]) for name in names if (match := INDEX_NAME.match(name))}
+
+
+def parse_submissions(body: bytes) -> list[FilingRef]:
+    """The recent filings of one company (data.sec.gov/submissions), without times: their zone is not to be trusted.
+
+    Raises UnreadablePage if the page is cut off or its columns differ in length.
+    """
+    try:
+        page = json.loads(body)
+        recent = page["filings"]["recent"]
+        party = Party(str(page["cik"]).zfill(10), page.get("name", ""), "")
+        rows = list(zip(recent["accessionNumber"], recent["filingDate"], recent["form"], strict=True))
+        return [FilingRef("edgar", one, date.fromisoformat(day), form, (party,)) for one, day, form in rows]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UnreadablePage(f"a company's submissions cannot be read: {error!r}") from error
+
+
 # ------------------------------------------------------------------------------------- EDGAR: refusals
 
 HTML = re.compile(rb"^\s*(?:<\?xml[^>]*>\s*)?(?:<!DOCTYPE html|<html)", re.IGNORECASE)
@@ -121,23 +147,6 @@ def edgar_refusal(status: int, body: bytes) -> Refusal | None:
     if status == 200:
         return None
     return {404: "absent", 429: "throttled"}.get(status, "unavailable")  # type: ignore[return-value]
-
-
-def ungzip(body: bytes, *, limit: int) -> bytes:
-    """The body as it is, or unpacked where it is gzip (EDGAR sends it unasked). Raises UnreadablePage if cut off or
-    larger than `limit` bytes."""
-    if not body.startswith(b"\x1f\x8b"):
-        return body
-    unpacker = zlib.decompressobj(wbits=31)
-    try:
-        plain = unpacker.decompress(body, limit)
-    except zlib.error as error:
-        raise UnreadablePage(f"a gzip body cannot be unpacked: {error}") from error
-    if unpacker.unconsumed_tail:
-        raise UnreadablePage(f"a gzip body unpacks to more than {limit} bytes")
-    if not unpacker.eof:
-        raise UnreadablePage("a gzip body is cut off")
-    return plain
 
 
 # ------------------------------------------------------------------------------------------------ DART

@@ -2,51 +2,75 @@
 
 Order makes it safe to be killed anywhere: bytes are in the object store before the ledger knows them, the ledger knows
 a state before the next step begins, and the lake has a row before the ledger calls it published. Every step repeats
-without effect. What is a valid filing is in `validity.py`; when a filing could be known is in `times.py`.
+without effect. What is a valid filing is in `validity.py`; when a filing could be known is in `times.py`; whether a day
+is complete is in `completeness.py`.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
+from pathlib import Path
 
 import pyarrow as pa
 
+from ledgerline.digests import file_digest
 from ledgerline.errors import ConfigurationError
+from ledgerline.filings.corrections import corrected_filing, corrected_form
+from ledgerline.filings.parse import PARSER_VERSION
 from ledgerline.filings.ports import (
     Fetched,
     FilingLedger,
     LedgerRow,
     NotYetThere,
     Parsed,
+    Poll,
     Refusal,
     Regulator,
     RegulatorUnavailable,
+    Tick,
+    Waiting,
 )
 from ledgerline.filings.records import FetchedFiling, RefusedFiling, Source
-from ledgerline.filings.sgml import read_header, split
+from ledgerline.filings.sgml import Header
 from ledgerline.filings.tables import FILINGS
 from ledgerline.filings.times import available_at
-from ledgerline.filings.validity import check
+from ledgerline.filings.validity import read_valid_header
 from ledgerline.ports import Lake, ObjectStore
 
 TABLE = "filings"
 KEYS = ("source", "filing_id")
 BATCH_FILINGS = 500  # a commit of the lake per batch; what a kill loses of a batch is only fetched again
 BATCH_BYTES = 256 * 1024 * 1024
+FETCHERS = 4  # requests under way at once: EDGAR answers in about 0.3 s, and the lease gives 5 slots a second
 # One body that cannot be read does not stop the day; so many in a row mean that the regulator is down.
 FAILURES_IN_A_ROW = 5
 
+# What was asked for in vain is asked for again after 30 s, 1 min, 2 min ... 4 h, so that the last try is a day later:
+# the longest that a filing was listed and not served was 10.7 h.
+FIRST_DELAY = timedelta(seconds=30)
+LONGEST_DELAY = timedelta(hours=4)
+MOST_TRIES = 14
+# A server that gives a cut-off body mends it within minutes, or it never had another: filings of 1996 are header-only.
+BODY_TRIES = 3
+OLD = timedelta(days=7)  # what an index of last week lists and nobody serves was withdrawn
+# A filing on whose account a worker died so often is set aside: it would kill the next one too.
+KILLS = 5
+SUSPECTS_TOGETHER = 20
+
 Report = Callable[[str], object]
+Clock = Callable[[], datetime]
 
 
 @dataclass(frozen=True, slots=True)
 class DayReport:
-    """What one call did, in filings: `discovered` of the day, `new` to the ledger, then `published` and refused (by
-    reason) by this call, and `waiting`: listed and not served yet. `bytes` were fetched by this call."""
+    """What one call did, in filings: `discovered` by its poll, `new` to the ledger, then `published` and refused (by
+    reason) by this call, and `waiting`: asked for in vain. `changed` of the `rechecked` had other bytes. `bytes` were
+    fetched by this call; `pages` were read by its poll, which `connected` to the one before or left a gap."""
 
     source: Source
     day: date
@@ -56,6 +80,10 @@ class DayReport:
     refused_by_reason: Mapping[str, int]
     waiting: int
     bytes: int
+    pages: int = 0
+    connected: bool = True
+    rechecked: int = 0
+    changed: int = 0
 
     @property
     def refused(self) -> int:
@@ -69,60 +97,43 @@ def onboard_day(
     objects: ObjectStore,
     lake: Lake,
     day: date,
-    clock: Callable[[], datetime],
+    clock: Clock,
     report: Report | None = None,
+    recheck: bool = False,
     batch_filings: int = BATCH_FILINGS,
+    fetchers: int = FETCHERS,
 ) -> DayReport:
     """Bring every filing of the day into the lake, once; a second call adds nothing, not even a table version.
 
-    A refused body is a row with its reason and its bytes. Raises RegulatorUnavailable or ConfigurationError if the
+    A refused body is a row with its reason and its bytes. With `recheck`, bodies published before are compared once with
+    what the regulator serves now; other bytes are a new version. Raises RegulatorUnavailable or ConfigurationError if the
     regulator cannot be read; what was fetched until then is published, and the next call goes on from there.
     """
     say = report or (lambda line: None)
-    refs = regulator.discover(day)
-    new = ledger.discovered(refs, seen_at=clock())
-    discovered = sum(ref.day == day for ref in refs)
-    say(f"{regulator.source} {day}: {discovered} filings discovered, {new} new")
+    poll, new = _poll(regulator, ledger, day, clock)
+    discovered = sum(ref.day == day for ref in poll.refs)
+    say(f"{regulator.source} {day}: {discovered} filings in {poll.pages} pages, {new} of them new")
 
-    desk = _Desk(regulator.source, day, ledger, objects, lake, say)
-    desk.publish()  # what an earlier call parsed and did not publish
-    failures = 0
-    try:
-        for row in ledger.pending(regulator.source, day):
-            try:
-                desk.take(row, _body(row, regulator, objects))
-                failures = 0
-            except NotYetThere:
-                desk.wait(row, "listed, and not served yet")
-            except RefusedFiling as error:
-                desk.refuse(row, error)
-            except RegulatorUnavailable as error:
-                failures += 1
-                if error.retry_at is not None or failures == FAILURES_IN_A_ROW:
-                    raise
-                desk.wait(row, str(error))
-            if desk.is_full(batch_filings):
-                desk.commit()
-    except (RegulatorUnavailable, ConfigurationError):
-        desk.commit()
-        raise
-    desk.commit()
-    result = desk.result(discovered, new)
+    with tempfile.TemporaryDirectory(prefix="ledgerline-bodies-") as folder:
+        desk = _Desk(regulator, day, ledger, objects, lake, clock, say, Path(folder))
+        desk.publish()  # what an earlier call parsed and did not publish
+        try:
+            for batch in _batches(ledger.pending(regulator.source, day, due_at=clock()), batch_filings):
+                desk.work_on(batch, fetchers)
+            if recheck and regulator.live:
+                for batch in _chunks(_unchecked(ledger.rows(regulator.source, day)), batch_filings):
+                    desk.recheck(batch, fetchers)
+        except (RegulatorUnavailable, ConfigurationError):
+            desk.commit()
+            raise
+    if poll.failure:
+        raise poll.failure
+    result = desk.result(discovered, new, poll)
     say(
         f"{regulator.source} {day}: {result.published} published, {result.refused} refused "
         f"{dict(result.refused_by_reason) or ''}, {result.waiting} waiting, {result.bytes / 1e6:.1f} MB"
     )
     return result
-
-
-def check_filing(fetched: FetchedFiling) -> Parsed:
-    """The header facts of a valid body (DART's has none). Raises RefusedFiling."""
-    ref = fetched.ref
-    check(ref.source, fetched.body)
-    if ref.source != "edgar":
-        return Parsed(ref.filing_id, None)
-    header = read_header(fetched.body, split(fetched.body))
-    return Parsed(ref.filing_id, header.accepted_at, header.form, header.parties)
 
 
 def filing_rows(rows: Sequence[LedgerRow]) -> pa.Table:
@@ -138,6 +149,8 @@ def filing_rows(rows: Sequence[LedgerRow]) -> pa.Table:
                 "party_ids": [party.id for party in row.ref.parties],
                 "party_names": [party.name for party in row.ref.parties],
                 "party_roles": [party.role for party in row.ref.parties],
+                "period": row.period,
+                "corrects": row.corrects,
                 "accepted_at": row.ref.accepted_at,
                 "first_seen_at": row.first_seen_at,
                 "available_at": row.available_at or row.first_seen_at,
@@ -148,6 +161,7 @@ def filing_rows(rows: Sequence[LedgerRow]) -> pa.Table:
                 "reason": row.reason,
                 "detail": row.detail,
                 "version": row.version,
+                "parser_version": row.parser_version,
             }
             for row in rows
         ],
@@ -155,66 +169,141 @@ def filing_rows(rows: Sequence[LedgerRow]) -> pa.Table:
     )
 
 
-def _body(row: LedgerRow, regulator: Regulator, objects: ObjectStore) -> FetchedFiling | None:
-    """The body of a row: from the regulator, or the one that is kept already; None where only publishing is left."""
-    if row.state == "parsed":
-        return None
-    if row.state == "fetched" and row.uri and objects.exists(row.uri):
-        return FetchedFiling(row.ref, objects.get(row.uri))
-    return regulator.fetch(row.ref)
+def next_delay(tries: int) -> timedelta:
+    """How long to wait after so many tries in vain (1 or more)."""
+    return min(FIRST_DELAY * 2 ** min(tries - 1, 20), LONGEST_DELAY)
+
+
+def _poll(regulator: Regulator, ledger: FilingLedger, day: date, clock: Clock) -> tuple[Poll, int]:
+    """Read what is new and remember it; a failed read is remembered too, and moves no watermark."""
+    source, started = regulator.source, clock()
+
+    def remember(new: int = 0, poll: Poll | None = None, failure: Exception | None = None) -> None:
+        ledger.ticked(
+            Tick(
+                source,
+                started,
+                clock(),
+                connected=poll is not None and poll.connected and failure is None,
+                new=new,
+                pages=poll.pages if poll else 0,
+                gap=poll.gap if poll else None,
+                failure=str(failure) if failure else None,
+            )
+        )
+
+    try:
+        poll = regulator.poll(day, known=ledger, since=ledger.watermark(source))
+    except (RegulatorUnavailable, ConfigurationError) as failure:
+        remember(failure=failure)
+        raise
+    new = sum(ledger.discovered(refs, seen_at=clock(), witness=witness) for witness, refs in poll.seen.items())
+    remember(new, poll, poll.failure)
+    return poll, new
+
+
+def _batches(rows: Sequence[LedgerRow], size: int) -> Iterator[list[LedgerRow]]:
+    """Fresh filings in batches; then those with which a worker died, in small batches, then one at a time."""
+    died = [row for row in rows if row.attempts and row.next_attempt_at is None and row.state != "parsed"]
+    names = {row.ref.filing_id for row in died}
+    yield from _chunks([row for row in rows if row.ref.filing_id not in names], size)
+    yield from _chunks([row for row in died if row.attempts == 1], min(size, SUSPECTS_TOGETHER))
+    yield from _chunks([row for row in died if row.attempts > 1], 1)
+
+
+def _chunks(rows: Sequence[LedgerRow], size: int) -> Iterator[list[LedgerRow]]:
+    for start in range(0, len(rows), size):
+        yield list(rows[start : start + size])
+
+
+def _unchecked(rows: Sequence[LedgerRow]) -> list[LedgerRow]:
+    return [row for row in rows if row.state == "published" and row.checked_at is None]
+
+
+def _ahead(
+    rows: Iterable[LedgerRow], fetch: Callable[[LedgerRow], FetchedFiling | None], workers: int
+) -> Iterator[tuple[LedgerRow, Future[FetchedFiling | None]]]:
+    """Each row with its fetch, in order, while those of the next rows are under way."""
+    with ThreadPoolExecutor(workers, thread_name_prefix="fetch") as pool:
+        under_way: deque[tuple[LedgerRow, Future[FetchedFiling | None]]] = deque()
+        try:
+            for row in rows:
+                under_way.append((row, pool.submit(fetch, row)))
+                if len(under_way) > workers:
+                    yield under_way.popleft()
+            while under_way:
+                yield under_way.popleft()
+        finally:
+            for _, future in under_way:
+                future.cancel()
 
 
 @dataclass
 class _Desk:
     """The filings between two commits: bodies are in the object store, what is known of them waits for its batch."""
 
-    source: Source
+    regulator: Regulator
     day: date
     ledger: FilingLedger
     objects: ObjectStore
     lake: Lake
+    clock: Clock
     say: Report
+    folder: Path  # of the bodies under way
     kept: list[Fetched] = field(default_factory=list)
     parsed: list[Parsed] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
-    waiting: dict[str, list[str]] = field(default_factory=dict)  # detail -> filing ids
+    waiting: list[Waiting] = field(default_factory=list)
+    same: list[str] = field(default_factory=list)  # rechecked
     size: int = 0
     total_bytes: int = 0
     total_waiting: int = 0
     published: int = 0
+    rechecked: int = 0
+    changed: int = 0
+    failures: int = 0  # in a row
     refused: Counter[str] = field(default_factory=Counter)
 
-    def take(self, row: LedgerRow, fetched: FetchedFiling | None) -> None:
-        """Check a body, keep its bytes, and note what it becomes."""
-        if fetched is None:
-            return
-        filing_id = row.ref.filing_id
-        try:
-            facts = check_filing(fetched)
-            self.parsed.append(facts)
-            accepted_at, form = facts.accepted_at or row.ref.accepted_at, facts.form or row.ref.form
-        except RefusedFiling as error:
-            self.refusals.append(Refusal(filing_id, error.reason, error.detail))
-            accepted_at, form = row.ref.accepted_at, row.ref.form
-        digest = hashlib.sha256(fetched.body).hexdigest()
-        uri = self.objects.uri("filings", self.source, filing_id, digest[:16])
-        if row.uri != uri:  # a body that is read back is kept already, and the ledger knows since when
-            self.objects.put(uri, fetched.body)
-            known_from = available_at(accepted_at, row.first_seen_at, fetched.last_modified, form)
-            self.kept.append(Fetched(filing_id, digest, len(fetched.body), uri, known_from))
-            self.total_bytes += len(fetched.body)
-        self.size += len(fetched.body)
+    @property
+    def source(self) -> Source:
+        return self.regulator.source
 
-    def refuse(self, row: LedgerRow, error: RefusedFiling) -> None:
-        """A body that was not even taken, because it is too large."""
-        self.refusals.append(Refusal(row.ref.filing_id, error.reason, error.detail))
+    def work_on(self, rows: list[LedgerRow], fetchers: int) -> None:
+        """Fetch, check and publish a batch."""
+        due = [row for row in rows if row.state != "parsed"]
+        killers = [row for row in due if row.attempts >= KILLS and row.next_attempt_at is None]
+        for row in killers:
+            self._refuse(row, "poison", f"a worker died with it {row.attempts} times")
+        due = [row for row in due if row not in killers]
+        self.ledger.begun(self.source, [row.ref.filing_id for row in due])
+        for row, future in _ahead(due, self._body, fetchers if self.regulator.live else 1):
+            fetched = self._outcome(row, future)
+            if fetched is not None:
+                self._take(row, fetched)
+            if self.size >= BATCH_BYTES:
+                self.commit()
+        self.commit()
 
-    def wait(self, row: LedgerRow, detail: str) -> None:
-        self.waiting.setdefault(detail, []).append(row.ref.filing_id)
-        self.total_waiting += 1
-
-    def is_full(self, batch_filings: int) -> bool:
-        return len(self.parsed) + len(self.refusals) >= batch_filings or self.size >= BATCH_BYTES
+    def recheck(self, rows: list[LedgerRow], fetchers: int) -> None:
+        """Compare published bodies with what the regulator serves; whatever is not valid there changes nothing here."""
+        for row, future in _ahead(rows, lambda row: self._ask(row, etag=row.etag), fetchers):
+            try:
+                fetched = future.result()
+                self.failures = 0
+            except (NotYetThere, RefusedFiling) as error:
+                self.say(f"{row.ref.filing_id} is published, and cannot be read any more: {error}")
+                continue
+            except RegulatorUnavailable as error:
+                self._failed(error)
+                continue
+            self.rechecked += 1
+            if fetched is None or fetched.sha256 == row.sha256:
+                self.same.append(row.ref.filing_id)
+            else:
+                self._take(row, fetched)
+            if fetched is not None:
+                fetched.path.unlink(missing_ok=True)
+        self.commit()
 
     def commit(self) -> None:
         """Ledger, then lake, then ledger again; a kill between any two leaves what the next call completes."""
@@ -224,11 +313,13 @@ class _Desk:
             self.ledger.parsed_many(self.source, self.parsed)
         if self.refusals:
             self.ledger.refused_many(self.source, self.refusals)
-        for detail, filing_ids in self.waiting.items():
-            self.ledger.waiting(self.source, filing_ids, detail=detail)
+        if self.waiting:
+            self.ledger.waiting_many(self.source, self.waiting)
         if self.parsed or self.refusals:
             self.publish()
-        self.kept, self.parsed, self.refusals, self.waiting, self.size = [], [], [], {}, 0
+        if self.same:
+            self.ledger.checked(self.source, self.same, at=self.clock())
+        self.kept, self.parsed, self.refusals, self.waiting, self.same, self.size = [], [], [], [], [], 0
 
     def publish(self) -> None:
         """One commit of the lake for all rows of the day that it is not known to hold."""
@@ -236,13 +327,13 @@ class _Desk:
         if not rows:
             return
         write = self.lake.merge(TABLE, filing_rows(rows), keys=KEYS)
-        self.ledger.published(self.source, [row.ref.filing_id for row in rows])
+        self.ledger.published(self.source, [row.ref.filing_id for row in rows], at=self.clock())
         refused = Counter(row.reason or "" for row in rows if row.state == "refused")
         self.refused += refused
         self.published += len(rows) - refused.total()
         self.say(f"{self.source} {self.day}: {len(rows)} filings in table version {write.version}")
 
-    def result(self, discovered: int, new: int) -> DayReport:
+    def result(self, discovered: int, new: int, poll: Poll) -> DayReport:
         return DayReport(
             source=self.source,
             day=self.day,
@@ -252,4 +343,113 @@ class _Desk:
             refused_by_reason=dict(sorted(self.refused.items())),
             waiting=self.total_waiting,
             bytes=self.total_bytes,
+            pages=poll.pages,
+            connected=poll.connected,
+            rechecked=self.rechecked,
+            changed=self.changed,
         )
+
+    # ------------------------------------------------------------------------------------------- one filing
+
+    def _body(self, row: LedgerRow) -> FetchedFiling | None:
+        """The body of a row: the one that is kept already, else from the regulator."""
+        if row.state == "fetched" and row.uri and row.sha256 and self.objects.exists(row.uri):
+            path = self.folder / f"{row.ref.filing_id}.kept"
+            with self.objects.open_stream(row.uri) as kept, open(path, "wb") as out:
+                while block := kept.read(1 << 20):
+                    out.write(block)
+            return FetchedFiling(row.ref, path, path.stat().st_size, file_digest(path), etag=row.etag)
+        return self._ask(row)
+
+    def _ask(self, row: LedgerRow, *, etag: str | None = None) -> FetchedFiling | None:
+        return self.regulator.fetch(row.ref, self.folder / row.ref.filing_id, etag=etag)
+
+    def _outcome(self, row: LedgerRow, future: Future[FetchedFiling | None]) -> FetchedFiling | None:
+        """The body, or None where the row waits or is refused. Raises where the regulator cannot be read at all."""
+        try:
+            fetched = future.result()
+        except NotYetThere as error:
+            old = row.first_seen_at.date() - row.ref.day > OLD
+            self._again(row, "not_served", str(error), BODY_TRIES if old else MOST_TRIES)
+            return None
+        except RefusedFiling as error:
+            self._refuse(row, error.reason, error.detail)
+            return None
+        except RegulatorUnavailable as error:
+            self._failed(error)
+            self._again(row, "unreadable", str(error), MOST_TRIES)
+            return None
+        self.failures = 0
+        return fetched
+
+    def _failed(self, error: RegulatorUnavailable) -> None:
+        self.failures += 1
+        if error.retry_at is not None or self.failures >= FAILURES_IN_A_ROW:
+            raise error
+
+    def _take(self, row: LedgerRow, fetched: FetchedFiling) -> None:
+        """Check a body, keep its bytes, and note what it becomes."""
+        try:
+            facts = read_valid_header(self.source, fetched.path)
+        except RefusedFiling as error:
+            self._take_invalid(row, fetched, error)
+            return
+        except Exception as error:  # noqa: BLE001 - a body that our own code cannot stand must not stop the day
+            self._again(row, "crashed", f"{type(error).__name__} while it was checked: {error}", BODY_TRIES)
+            return
+        self.changed += row.state == "published"
+        form = facts.form or row.ref.form
+        self._keep(row, fetched, facts.accepted_at or row.ref.accepted_at, form)
+        self.parsed.append(
+            Parsed(
+                row.ref.filing_id,
+                facts.accepted_at,
+                facts.form,
+                facts.parties,
+                facts.period.isoformat() if facts.period else None,
+                self._corrects(row, form, facts),
+                PARSER_VERSION,
+            )
+        )
+
+    def _take_invalid(self, row: LedgerRow, fetched: FetchedFiling, error: RefusedFiling) -> None:
+        if row.state == "published":
+            self.say(f"{row.ref.filing_id} is served as {error.reason} now; the published version stays")
+        elif self.regulator.live and row.attempts + 1 < BODY_TRIES and row.state == "discovered":
+            self._again(row, error.reason, error.detail, BODY_TRIES)
+        else:
+            self._keep(row, fetched, row.ref.accepted_at, row.ref.form)
+            self._refuse(row, error.reason, error.detail)
+
+    def _keep(self, row: LedgerRow, fetched: FetchedFiling, accepted_at: datetime | None, form: str) -> None:
+        uri = self.objects.uri("filings", self.source, row.ref.filing_id, fetched.sha256[:16])
+        if row.uri != uri:  # a body that is read back is kept already, and the ledger knows since when
+            self.objects.put_file(uri, fetched.path)
+            known_from = available_at(accepted_at, row.first_seen_at, fetched.last_modified, form)
+            self.kept.append(Fetched(row.ref.filing_id, fetched.sha256, fetched.size, uri, known_from, fetched.etag))
+            self.total_bytes += fetched.size
+        self.size += fetched.size
+        if fetched.path.parent == self.folder:  # an archive gives out its own files
+            fetched.path.unlink(missing_ok=True)
+
+    def _corrects(self, row: LedgerRow, form: str, facts: Header) -> str | None:
+        """The filing that this one amends, as far as the ledger knows it."""
+        corrected = corrected_form(self.source, form, row.ref.title)
+        parties = row.ref.parties or facts.parties
+        if corrected is None or not parties:
+            return None
+        earlier = self.ledger.by_company(self.source, parties[0].id, corrected, until=row.ref.day)
+        period = facts.period.isoformat() if facts.period else None
+        return corrected_filing(row, earlier, period=period)
+
+    def _refuse(self, row: LedgerRow, reason: str, detail: str) -> None:
+        self.refusals.append(Refusal(row.ref.filing_id, reason, detail))
+
+    def _again(self, row: LedgerRow, reason: str, detail: str, tries: int) -> None:
+        """Wait for the next try, or set aside what was tried often enough."""
+        tried = row.attempts + 1
+        if tried >= tries:
+            self._refuse(row, reason, f"{detail} (tried {tried} times)")
+            return
+        self.waiting.append(Waiting(row.ref.filing_id, f"{reason}: {detail}", self.clock() + next_delay(tried)))
+        self.total_waiting += 1

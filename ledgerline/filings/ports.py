@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from pathlib import Path
 from typing import Literal, Protocol
 
 from ledgerline.errors import LedgerlineError
 from ledgerline.filings.records import FetchedFiling, FilingRef, Party, Source
 
 State = Literal["discovered", "fetched", "parsed", "published", "refused"]
+# Who named a filing: EDGAR's feed, daily index or submissions of a company; DART's list; an archive folder.
+Witness = Literal["feed", "index", "submissions", "list", "archive"]
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """What the ledger knows of one filing. `attempts` counts fetches; `reason`/`detail` are set when refused."""
+    """What the ledger knows of one filing.
+
+    `attempts` counts how often work on it was begun since it last came to an end; `next_attempt_at`: not before then.
+    `reason`/`detail` are set when refused, `detail` also while it waits. `etag` is the server's for the newest version.
+    `checked_at`: when the published bytes were last compared with what the regulator serves.
+    """
 
     ref: FilingRef
     state: State
@@ -28,6 +36,14 @@ class LedgerRow:
     detail: str | None
     version: int
     attempts: int
+    next_attempt_at: datetime | None = None
+    etag: str | None = None
+    period: str | None = None
+    corrects: str | None = None
+    parser_version: str | None = None
+    witnesses: tuple[str, ...] = ()
+    published_at: datetime | None = None
+    checked_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +55,21 @@ class Fetched:
     size: int
     uri: str
     available_at: datetime
+    etag: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What the header of a valid body adds; None or empty where it does not say."""
+    """What the header of a valid body adds; None or empty where it does not say. `period` is an ISO day; `corrects`
+    is the filing that this one amends."""
 
     filing_id: str
     accepted_at: datetime | None
     form: str | None = None
     parties: tuple[Party, ...] = ()
+    period: str | None = None
+    corrects: str | None = None
+    parser_version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +81,129 @@ class Refusal:
     detail: str
 
 
-class Regulator(Protocol):
-    """One source of filings (EDGAR or DART), over HTTP or over an archive folder in the same wire formats."""
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A filing that was asked for in vain: why, and when it is asked for again (UTC)."""
+
+    filing_id: str
+    detail: str
+    next_attempt_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """What one incremental read of a regulator found.
+
+    `seen` are refs by witness. `connected`: every filing since the last connected poll is among what is known now.
+    `gap` is the stretch (UTC) that the regulator's feed does not reach back to any more; only the day's index closes
+    it. `failure` is why the read stopped early: what it had read until then is in `seen`, and true.
+    """
+
+    seen: Mapping[Witness, Sequence[FilingRef]]
+    connected: bool = True
+    gap: tuple[datetime, datetime] | None = None
+    pages: int = 0
+    failure: RegulatorUnavailable | None = None
+
+    @property
+    def refs(self) -> list[FilingRef]:
+        return [ref for refs in self.seen.values() for ref in refs]
+
+
+@dataclass(frozen=True, slots=True)
+class DayIndex:
+    """The regulator's own list of a day, read whole. `final`: the regulator adds nothing to it any more."""
 
     source: Source
+    day: date
+    refs: tuple[FilingRef, ...]
+    final: bool
+    written_at: datetime | None = None  # UTC; a filing accepted later need not be in it
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One poll as the ledger remembers it, failed ones too. `new` are filings; `pages` were read."""
+
+    source: Source
+    started_at: datetime
+    ended_at: datetime
+    connected: bool
+    new: int
+    pages: int
+    gap: tuple[datetime, datetime] | None = None
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DayClaim:
+    """That a day is complete: how many filings its index lists, the digest of their ids, and when it was proved."""
+
+    source: Source
+    day: date
+    filings: int
+    index_digest: str
+    proved_at: datetime
+
+
+class KnownFilings(Protocol):
+    """What is known already, as far as a poll needs it to know where it may stop."""
+
+    def known(self, source: Source, filing_ids: Sequence[str]) -> set[str]:
+        """Those of the ids that the ledger holds."""
+        ...
+
+    def listed(self, source: Source, day: date) -> int:
+        """How many filings of the day the ledger holds."""
+        ...
+
+
+class Regulator(Protocol):
+    """One source of filings over HTTP, or over an archive folder in the same wire formats.
+
+    What a further regulator must do is spelled out by `tests/contract/test_regulator_contract.py`, which EDGAR and DART
+    pass over both. No method answers a failed or partial read with an empty list.
+    """
+
+    source: Source
+    live: bool  # a server that may serve other bytes later; an archive never does
 
     def days(self) -> list[date]:
         """The days that this regulator holds, oldest first: an archive's days; over HTTP today and the previous one."""
         ...
 
     def discover(self, day: date) -> list[FilingRef]:
-        """Every filing of the day, one per accession with all its parties. A failed read raises; it is never empty.
+        """Every filing of the day, read whole, one per accession with all its parties. A failed read raises.
 
         Filings of other days that the same pages list may be among them: they are remembered under their own day.
         """
         ...
 
-    def fetch(self, ref: FilingRef) -> FetchedFiling:
-        """The bytes as served. Raises NotYetThere for what the regulator lists but does not serve yet."""
+    def poll(self, day: date, *, known: KnownFilings, since: datetime | None) -> Poll:
+        """What is new, read from the newest back until all is known and older than `since`, with an overlap.
+
+        `since` is the start of the last connected poll; None: back to the start of `day`. Raises RegulatorUnavailable
+        or ConfigurationError where not even the first page could be read.
+        """
+        ...
+
+    def index(self, day: date) -> DayIndex | None:
+        """The regulator's list of the day by which completeness is proved; None where it has not been written yet."""
+        ...
+
+    def confirm(self, refs: Sequence[FilingRef]) -> set[str]:
+        """Those of the filings that a second witness also dates to their day, asked one company at a time.
+
+        For filings that the day's index does not list. Without a second witness (DART, archives) nothing is confirmed.
+        """
+        ...
+
+    def fetch(self, ref: FilingRef, into: Path, *, etag: str | None = None) -> FetchedFiling | None:
+        """Stream the bytes as served to the file `into`; None where the server says that they still have this `etag`.
+
+        Holds one block in memory. Raises NotYetThere for what the regulator lists but does not serve yet, RefusedFiling
+        (too_large) for what is over the cap, and RegulatorUnavailable where the read failed.
+        """
         ...
 
 
@@ -107,51 +233,91 @@ class Regulators(Protocol):
         ...
 
 
-class FilingLedger(Protocol):
+class FilingLedger(KnownFilings, Protocol):
     """Remembers every filing and its state. All transitions are idempotent; (source, filing_id) is unique."""
 
-    def discovered(self, refs: Iterable[FilingRef], *, seen_at: datetime) -> int:
-        """Remember refs; parties of a known filing are united. Returns how many were new."""
+    def discovered(self, refs: Iterable[FilingRef], *, seen_at: datetime, witness: Witness = "list") -> int:
+        """Remember refs; parties and witnesses of a known filing are united. Returns how many were new."""
         ...
 
-    def pending(self, source: Source, day: date) -> list[LedgerRow]:
-        """Rows of the day that are neither published nor refused."""
+    def pending(self, source: Source, day: date, *, due_at: datetime | None = None) -> list[LedgerRow]:
+        """Rows of the day that are neither published nor refused, and whose next attempt is due at `due_at` (None: all)."""
         ...
 
-    def fetched(
-        self, source: Source, filing_id: str, *, sha256: str, size: int, uri: str, available_at: datetime
-    ) -> None: ...
+    def pending_days(self, source: Source, *, due_at: datetime) -> list[date]:
+        """The days that have rows which `pending` would give, oldest first."""
+        ...
 
-    def parsed(self, source: Source, filing_id: str, *, accepted_at: datetime | None) -> None: ...
-
-    def refused(self, source: Source, filing_id: str, *, reason: str, detail: str) -> None: ...
+    def begun(self, source: Source, filing_ids: Sequence[str]) -> None:
+        """Count an attempt before it is made, so that a filing that kills its worker is known by its attempts."""
+        ...
 
     def fetched_many(self, source: Source, items: Sequence[Fetched]) -> None:
-        """`fetched` of many filings in one transaction. Known bytes change nothing; other bytes are a new version."""
+        """Bodies that are kept, in one transaction. Known bytes change nothing; other bytes are a new version."""
         ...
 
-    def parsed_many(self, source: Source, items: Sequence[Parsed]) -> None: ...
-
-    def refused_many(self, source: Source, items: Sequence[Refusal]) -> None: ...
-
-    def waiting(self, source: Source, filing_ids: Sequence[str], *, detail: str) -> None:
-        """Count an attempt on filings that are listed but not served yet; they stay `discovered`."""
+    def parsed_many(self, source: Source, items: Sequence[Parsed]) -> None:
+        """Fetched becomes parsed; in any other state nothing changes. Header facts complete what discovery knew."""
         ...
 
-    def published(self, source: Source, filing_ids: Sequence[str]) -> None:
+    def refused_many(self, source: Source, items: Sequence[Refusal]) -> None:
+        """What is not published becomes refused, with its reason; a published filing is left alone."""
+        ...
+
+    def waiting_many(self, source: Source, items: Sequence[Waiting]) -> None:
+        """Filings that were asked for in vain stay as they are until their next attempt."""
+        ...
+
+    def published(self, source: Source, filing_ids: Sequence[str], *, at: datetime) -> None:
         """The lake holds the newest version of these filings: parsed becomes published; refused stays refused."""
+        ...
+
+    def checked(self, source: Source, filing_ids: Sequence[str], *, at: datetime) -> None:
+        """The bytes of these filings were compared with what the regulator serves."""
         ...
 
     def unpublished(self, source: Source, day: date) -> list[LedgerRow]:
         """Rows of the day that are parsed or refused and whose newest version is not confirmed to be in the lake."""
         ...
 
+    def reopened(self, source: Source, filing_ids: Sequence[str]) -> int:
+        """Take filings up again from the start of parsing (from fetching, where no body is kept); returns how many."""
+        ...
+
     def rows(self, source: Source, day: date) -> list[LedgerRow]: ...
 
     def row(self, source: Source, filing_id: str) -> LedgerRow | None: ...
 
-    def counts(self) -> dict[tuple[str, str, str], int]:
-        """(source, day, state) -> filings, for the monitor and the sensors."""
+    def by_company(self, source: Source, company_id: str, form: str, *, until: date) -> list[LedgerRow]:
+        """Filings of a form that name a company, of days up to `until`, oldest first: what an amendment may amend."""
+        ...
+
+    def versions(self, source: Source, filing_id: str) -> list[Fetched]:
+        """Every body that was kept of a filing, oldest first."""
+        ...
+
+    def counts(self, *, since: date | None = None) -> dict[tuple[str, str, str], int]:
+        """(source, day, state) -> filings, of days from `since` on, for the monitor and the sensors."""
+        ...
+
+    def ticked(self, tick: Tick) -> None:
+        """Remember a poll."""
+        ...
+
+    def ticks(self, source: Source, *, limit: int = 1) -> list[Tick]:
+        """The newest polls, newest first."""
+        ...
+
+    def watermark(self, source: Source) -> datetime | None:
+        """The start of the last connected poll, or of one that read all that the feed still held; None before any."""
+        ...
+
+    def completed(self, claim: DayClaim) -> None:
+        """Remember that a day was proved complete; a later proof replaces an earlier one."""
+        ...
+
+    def completions(self, source: Source, *, since: date | None = None) -> list[DayClaim]:
+        """The days that were proved complete, oldest first."""
         ...
 
 
@@ -159,11 +325,20 @@ class RateLease(Protocol):
     """The right to ask a regulator, shared by every process and machine; it lives in the ledger's database."""
 
     def lease(
-        self, source: Source, now: datetime, *, per_second: float, per_day: int | None = None, day: date | None = None
+        self,
+        source: Source,
+        now: datetime,
+        *,
+        per_second: float,
+        per_day: int | None = None,
+        day: date | None = None,
+        backfill: bool = False,
     ) -> float | None:
         """Take the next free slot and return the seconds to wait for it; None where `per_day` of `day` is used up.
 
-        A slot whose taker dies is only lost. `day` is the regulator's own calendar day, and needed with `per_day`.
+        Slots are given in the order in which they are asked for, to whoever asks. A slot whose taker dies is only lost.
+        `day` is the regulator's own calendar day, and needed with `per_day`. A `backfill` gets at most half of the rate,
+        and of the day's requests, while the live feed is read.
         """
         ...
 

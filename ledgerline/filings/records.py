@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from pathlib import Path
 from typing import Literal
 
 Source = Literal["edgar", "dart"]
@@ -33,10 +34,12 @@ class FilingRef:
 
 @dataclass(frozen=True, slots=True)
 class FetchedFiling:
-    """The bytes of a filing as served: an EDGAR full submission, or the ZIP of DART's document.xml."""
+    """The bytes of a filing as served, in a file: an EDGAR full submission, or the ZIP of DART's document.xml."""
 
     ref: FilingRef
-    body: bytes
+    path: Path
+    size: int  # bytes
+    sha256: str
     last_modified: datetime | None = None  # UTC
     etag: str | None = None
 

@@ -60,6 +60,7 @@ class Header:
     filed_on: date | None
     parties: tuple[Party, ...]
     items: tuple[str, ...]
+    period: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +239,7 @@ def _named_header(head: str) -> Header:
         parse_day(facts.get("FILED AS OF DATE", "")),
         tuple(parties),
         tuple(items),
+        parse_day(facts.get("CONFORMED PERIOD OF REPORT", "")),
     )
 
 

@@ -16,6 +16,8 @@ FILINGS = pa.schema(
         ("party_ids", pa.list_(pa.string())),  # CIK (10 digits) or corp_code (8)
         ("party_names", pa.list_(pa.string())),
         ("party_roles", pa.list_(pa.string())),
+        ("period", pa.string()),  # ISO day of CONFORMED PERIOD OF REPORT; null where the header names none
+        ("corrects", pa.string()),  # the filing_id that this one amends, null where it amends none that is known
         ("accepted_at", UTC),  # null where the regulator gives no time of day (DART)
         ("first_seen_at", UTC),
         ("available_at", UTC),  # point-in-time joins use this one
@@ -26,6 +28,7 @@ FILINGS = pa.schema(
         ("reason", pa.string()),  # code, null unless refused
         ("detail", pa.string()),
         ("version", pa.int32()),  # 1, and one more for each change of bytes
+        ("parser_version", pa.string()),  # of the code that found it valid; null where refused
     ]
 )
 

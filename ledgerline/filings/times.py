@@ -5,7 +5,7 @@ Formats: EDGAR stamps are US Eastern without a zone; DART's days are Korean. Not
 
 from __future__ import annotations
 
-from datetime import date, datetime, timezone
+from datetime import date, datetime, time, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 EASTERN = ZoneInfo("America/New_York")
@@ -34,6 +34,11 @@ def korean_day(moment: datetime) -> date:
 def eastern_day(moment: datetime) -> date:
     """The calendar day in US Eastern time of an aware moment: EDGAR's partition day."""
     return _aware(moment, "moment").astimezone(EASTERN).date()
+
+
+def end_of_day(day: date, zone: ZoneInfo) -> datetime:
+    """The midnight that ends the day, in UTC."""
+    return datetime.combine(day + timedelta(days=1), time(), tzinfo=zone).astimezone(timezone.utc)
 
 
 def parse_acceptance(stamp: str) -> datetime | None:

@@ -56,3 +56,11 @@ def _check_dart(body: bytes) -> None:
     closing = b"</document>" if b"<document" in lowered else b"</html>" if b"<html" in lowered else b""
     if closing and closing not in body[-65536:].lower():
         raise RefusedFiling("truncated", f"{len(body)} bytes without {closing.decode('ascii')} at the end")
+
+
+def read_valid_header(source, path):
+    body = path.read_bytes()
+    check(source, body)
+    if source != "edgar":
+        return sgml.Header(None, None, None, None, (), ())
+    return sgml.read_header(body, sgml.split(body))

@@ -125,7 +125,9 @@ def test_days_that_appear_in_the_store_are_seen_and_wanted_by_the_sensor(place, 
         )
         assert wanted() == {f"edgar:{DAY}", f"edgar:{NEXT_DAY}"}
     ref = next(iter(regulators.of("edgar").discover(NEXT_DAY)))
-    assert regulators.of("edgar").fetch(ref).body == store.get(f"{uri}/edgar/full/{late.accession}.txt")
+    fetched = regulators.of("edgar").fetch(ref, tmp_path / "body")
+    assert fetched is not None
+    assert fetched.path.read_bytes() == store.get(f"{uri}/edgar/full/{late.accession}.txt")
 
 
 def test_a_run_that_only_asks_for_one_regulator_has_the_mirror_too(place, tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from ledgerline.errors import ConfigurationError
-from ledgerline.filings.ports import Fetched, Parsed, Refusal
+from ledgerline.filings.ports import DayClaim, Fetched, Parsed, Refusal, Tick, Waiting
 from ledgerline.filings.records import FilingRef, Party
-from resources.filing_ledger import SqlFilingLedger
+from resources.filing_ledger import SqlFilingLedger, _tables
+from resources.ledger_schema import FIRST, VERSION_TABLE, run_revisions
 
 DAY = date(2025, 3, 14)
 NOON = datetime(2025, 3, 14, 16, 0, tzinfo=timezone.utc)
@@ -50,7 +51,7 @@ def ledger(url: str) -> SqlFilingLedger:
 
 
 def fetch(ledger: SqlFilingLedger, number: int = 1, sha256: str = "a" * 64) -> None:
-    ledger.fetched("edgar", ref(number).filing_id, sha256=sha256, size=7, uri=f"s3://b/{sha256}", available_at=NOON)
+    ledger.fetched_many("edgar", [Fetched(ref(number).filing_id, sha256, 7, f"s3://b/{sha256}", NOON, '"tag"')])
 
 
 def test_a_filing_is_remembered_once_with_all_that_was_said_of_it(ledger: SqlFilingLedger) -> None:
@@ -104,37 +105,37 @@ def test_a_filing_goes_through_its_states_and_repeating_a_transition_changes_not
         assert (row.state, row.version, row.sha256, row.bytes, row.available_at) == ("fetched", 1, "a" * 64, 7, NOON)
     assert ledger.unpublished("edgar", DAY) == []
     for _ in range(2):
-        ledger.parsed("edgar", filing_id, accepted_at=LATER)
+        ledger.parsed_many("edgar", [Parsed(filing_id, LATER)])
         (row,) = ledger.unpublished("edgar", DAY)
         assert (row.state, row.ref.accepted_at) == ("parsed", LATER)
     for _ in range(2):
-        ledger.published("edgar", [filing_id])
+        ledger.published("edgar", [filing_id], at=LATER)
         assert ledger.unpublished("edgar", DAY) == []
         assert ledger.pending("edgar", DAY) == []
         assert ledger.counts() == {("edgar", "2025-03-14", "published"): 1}
     ledger.discovered([ref(1)], seen_at=LATER)
     fetch(ledger)
-    ledger.parsed("edgar", filing_id, accepted_at=None)
-    ledger.refused("edgar", filing_id, reason="truncated", detail="never")
+    ledger.parsed_many("edgar", [Parsed(filing_id, None)])
+    ledger.refused_many("edgar", [Refusal(filing_id, "truncated", "never")])
     (row,) = ledger.rows("edgar", DAY)
     assert (row.state, row.version, row.reason, row.ref.accepted_at) == ("published", 1, None, LATER)
 
 
 def test_a_state_cannot_be_skipped(ledger: SqlFilingLedger) -> None:
     ledger.discovered([ref(1)], seen_at=NOON)
-    ledger.parsed("edgar", ref(1).filing_id, accepted_at=NOON)
-    ledger.published("edgar", [ref(1).filing_id])
+    ledger.parsed_many("edgar", [Parsed(ref(1).filing_id, NOON)])
+    ledger.published("edgar", [ref(1).filing_id], at=LATER)
     assert [row.state for row in ledger.rows("edgar", DAY)] == ["discovered"]
 
 
 def test_a_refused_filing_keeps_its_reason_and_is_unpublished_until_the_lake_has_it(ledger: SqlFilingLedger) -> None:
     ledger.discovered([ref(1)], seen_at=NOON)
     fetch(ledger)
-    ledger.refused("edgar", ref(1).filing_id, reason="truncated", detail="no closing tag")
+    ledger.refused_many("edgar", [Refusal(ref(1).filing_id, "truncated", "no closing tag")])
     (row,) = ledger.unpublished("edgar", DAY)
     assert (row.state, row.reason, row.detail, row.sha256) == ("refused", "truncated", "no closing tag", "a" * 64)
     assert ledger.pending("edgar", DAY) == []
-    ledger.published("edgar", [ref(1).filing_id])
+    ledger.published("edgar", [ref(1).filing_id], at=LATER)
     assert ledger.unpublished("edgar", DAY) == []
     assert ledger.counts() == {("edgar", "2025-03-14", "refused"): 1}
 
@@ -142,25 +143,140 @@ def test_a_refused_filing_keeps_its_reason_and_is_unpublished_until_the_lake_has
 def test_changed_bytes_are_a_new_version_and_the_old_one_is_kept(ledger: SqlFilingLedger) -> None:
     ledger.discovered([ref(1)], seen_at=NOON)
     fetch(ledger)
-    ledger.parsed("edgar", ref(1).filing_id, accepted_at=NOON)
-    ledger.published("edgar", [ref(1).filing_id])
+    ledger.parsed_many("edgar", [Parsed(ref(1).filing_id, NOON)])
+    ledger.published("edgar", [ref(1).filing_id], at=LATER)
     fetch(ledger, sha256="b" * 64)
     (row,) = ledger.pending("edgar", DAY)
     assert (row.state, row.version, row.sha256) == ("fetched", 2, "b" * 64)
-    ledger.parsed("edgar", ref(1).filing_id, accepted_at=NOON)
+    ledger.parsed_many("edgar", [Parsed(ref(1).filing_id, NOON)])
     assert [row.version for row in ledger.unpublished("edgar", DAY)] == [2]
     assert [version.sha256[0] for version in ledger.versions("edgar", ref(1).filing_id)] == ["a", "b"]
 
 
-def test_a_filing_that_is_not_served_yet_counts_its_attempts_and_stays_discovered(ledger: SqlFilingLedger) -> None:
-    ledger.discovered([ref(1)], seen_at=NOON)
+def test_an_attempt_is_counted_before_it_is_made_and_the_next_one_waits_for_its_time(ledger: SqlFilingLedger) -> None:
+    ledger.discovered([ref(1), ref(2)], seen_at=NOON)
     for _ in range(3):
-        ledger.waiting("edgar", [ref(1).filing_id], detail="404 NoSuchKey")
-    (row,) = ledger.pending("edgar", DAY)
-    assert (row.state, row.attempts, row.detail) == ("discovered", 3, "404 NoSuchKey")
+        ledger.begun("edgar", [ref(1).filing_id])
+    ledger.waiting_many("edgar", [Waiting(ref(1).filing_id, "404 NoSuchKey", LATER)])
+    waiting, other = ledger.pending("edgar", DAY)
+    assert (waiting.state, waiting.attempts, waiting.detail) == ("discovered", 3, "404 NoSuchKey")
+    assert waiting.next_attempt_at == LATER
+    assert (other.attempts, other.next_attempt_at) == (0, None)
+    assert ledger.pending("edgar", DAY, due_at=NOON) == [other]
+    assert ledger.pending("edgar", DAY, due_at=LATER) == [waiting, other]
+    ledger.begun("edgar", [ref(1).filing_id])
+    assert ledger.pending("edgar", DAY, due_at=NOON)[0].next_attempt_at is None
     fetch(ledger)
-    (row,) = ledger.pending("edgar", DAY)
-    assert (row.state, row.attempts, row.detail) == ("fetched", 4, None)
+    ledger.parsed_many("edgar", [Parsed(ref(1).filing_id, NOON)])
+    ledger.published("edgar", [ref(1).filing_id], at=LATER)
+    row = ledger.row("edgar", ref(1).filing_id)
+    assert row is not None
+    assert (row.attempts, row.detail, row.published_at) == (0, None, LATER)
+
+
+def test_the_days_with_something_to_do_are_known_without_asking_for_each(ledger: SqlFilingLedger) -> None:
+    other, third = DAY + timedelta(days=3), DAY + timedelta(days=5)
+    ledger.discovered([ref(1), ref(2, day=other), ref(3, day=third)], seen_at=NOON)
+    fetch(ledger)
+    ledger.refused_many("edgar", [Refusal(ref(1).filing_id, "truncated", "x")])
+    ledger.waiting_many("edgar", [Waiting(ref(3).filing_id, "later", LATER)])
+    assert ledger.pending_days("edgar", due_at=NOON) == [other]
+    assert ledger.pending_days("edgar", due_at=LATER) == [other, third]
+    assert ledger.pending_days("dart", due_at=LATER) == []
+
+
+def test_what_is_known_is_told_apart_from_what_is_new(ledger: SqlFilingLedger) -> None:
+    ledger.discovered([ref(1), ref(2)], seen_at=NOON)
+    assert ledger.known("edgar", [ref(1).filing_id, ref(3).filing_id]) == {ref(1).filing_id}
+    assert ledger.known("dart", [ref(1).filing_id]) == set()
+    assert (ledger.listed("edgar", DAY), ledger.listed("edgar", DAY + timedelta(days=1))) == (2, 0)
+
+
+def test_every_witness_of_a_filing_is_remembered_once(ledger: SqlFilingLedger) -> None:
+    for witness in ("feed", "index", "feed"):
+        ledger.discovered([ref(1)], seen_at=NOON, witness=witness)  # type: ignore[arg-type]
+    assert [row.witnesses for row in ledger.rows("edgar", DAY)] == [("feed", "index")]
+
+
+def test_header_facts_are_kept_with_what_the_filing_corrects(ledger: SqlFilingLedger) -> None:
+    ledger.discovered([ref(1)], seen_at=NOON)
+    fetch(ledger)
+    facts = Parsed(ref(1).filing_id, NOON, "10-K/A", (APPLE,), "2024-12-31", ref(0).filing_id, "7")
+    ledger.parsed_many("edgar", [facts])
+    (row,) = ledger.rows("edgar", DAY)
+    assert (row.period, row.corrects, row.parser_version, row.etag) == ("2024-12-31", ref(0).filing_id, "7", '"tag"')
+
+
+def test_the_filings_of_a_company_are_found_by_form_and_day(ledger: SqlFilingLedger) -> None:
+    refs = [
+        ref(1, APPLE, COOK, form="10-K", day=DAY - timedelta(days=400)),
+        ref(2, form="10-K"),
+        ref(3, form="10-Q"),
+        ref(4, COOK, form="10-K"),
+        ref(5, form="10-K", day=DAY + timedelta(days=1)),
+    ]
+    ledger.discovered(refs, seen_at=NOON)
+    assert [row.ref for row in ledger.by_company("edgar", APPLE.id, "10-K", until=DAY)] == refs[:2]
+    assert ledger.by_company("dart", APPLE.id, "10-K", until=DAY) == []
+
+
+def test_a_filing_that_is_taken_up_again_starts_from_its_kept_body(ledger: SqlFilingLedger) -> None:
+    ledger.discovered([ref(1), ref(2), ref(3)], seen_at=NOON)
+    fetch(ledger)
+    ledger.parsed_many("edgar", [Parsed(ref(1).filing_id, NOON)])
+    ledger.refused_many("edgar", [Refusal(ref(2).filing_id, "not_served", "x")])
+    ledger.published("edgar", [ref(1).filing_id, ref(2).filing_id], at=LATER)
+    assert ledger.reopened("edgar", [ref(number).filing_id for number in (1, 2, 3, 9)]) == 2
+    assert [(row.state, row.reason, row.version) for row in ledger.rows("edgar", DAY)] == [
+        ("fetched", None, 1),
+        ("discovered", None, 0),
+        ("discovered", None, 0),
+    ]
+    ledger.parsed_many("edgar", [Parsed(ref(1).filing_id, NOON)])
+    assert [row.version for row in ledger.unpublished("edgar", DAY)] == [1]
+
+
+def tick(minutes: int, **changes) -> Tick:
+    started = NOON + timedelta(minutes=minutes)
+    values = {"connected": True, "new": 3, "pages": 1, **changes}
+    return Tick("edgar", started, started + timedelta(seconds=9), **values)
+
+
+def test_only_a_connected_poll_or_one_that_read_the_whole_feed_moves_the_watermark(ledger: SqlFilingLedger) -> None:
+    assert ledger.watermark("edgar") is None
+    gap = (NOON + timedelta(minutes=5), NOON + timedelta(minutes=25))
+    ticks = [
+        tick(0),
+        tick(10, connected=False),
+        tick(20, connected=False, failure="503"),
+        tick(30, connected=False, gap=gap),
+        tick(25),  # a slow one that ends late
+    ]
+    marks = []
+    for one in ticks:
+        ledger.ticked(one)
+        marks.append(ledger.watermark("edgar"))
+    assert marks == [NOON, NOON, NOON, ticks[3].started_at, ticks[3].started_at]
+    assert ledger.ticks("edgar", limit=2) == [ticks[4], ticks[3]]
+    assert ledger.ticks("dart") == []
+    assert ledger.watermark("dart") is None
+
+
+def test_a_complete_day_is_remembered_by_its_newest_proof(ledger: SqlFilingLedger) -> None:
+    ledger.completed(DayClaim("edgar", DAY, 5, "a" * 64, NOON))
+    ledger.completed(DayClaim("edgar", DAY, 6, "b" * 64, LATER))
+    ledger.completed(DayClaim("edgar", DAY + timedelta(days=1), 0, "c" * 64, LATER))
+    assert ledger.completions("edgar")[0] == DayClaim("edgar", DAY, 6, "b" * 64, LATER)
+    assert [claim.day for claim in ledger.completions("edgar", since=DAY + timedelta(days=1))] == [
+        DAY + timedelta(days=1)
+    ]
+    assert ledger.completions("dart") == []
+
+
+def test_a_comparison_with_the_regulator_is_remembered(ledger: SqlFilingLedger) -> None:
+    ledger.discovered([ref(1)], seen_at=NOON)
+    ledger.checked("edgar", [ref(1).filing_id], at=LATER)
+    assert [row.checked_at for row in ledger.rows("edgar", DAY)] == [LATER]
 
 
 def test_batches_do_what_the_single_transitions_do(ledger: SqlFilingLedger) -> None:
@@ -185,7 +301,7 @@ def test_nothing_given_is_nothing_done(ledger: SqlFilingLedger) -> None:
     assert ledger.discovered([], seen_at=NOON) == 0
     ledger.fetched_many("edgar", [])
     ledger.parsed_many("edgar", [])
-    ledger.published("edgar", [])
+    ledger.published("edgar", [], at=LATER)
     assert ledger.counts() == {}
 
 
@@ -206,9 +322,35 @@ def test_a_ledger_with_a_newer_schema_is_not_touched(url: str) -> None:
 
     SqlFilingLedger(url=url).counts()
     with sqlalchemy.create_engine(url).begin() as connection:
-        connection.execute(sqlalchemy.text("UPDATE ledger_schema SET version = 99"))
-    with pytest.raises(ConfigurationError, match=r"schema 99.*install the newer ledgerline"):
+        connection.execute(sqlalchemy.text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
+    with pytest.raises(ConfigurationError, match=r"schema 9999.*install the newer ledgerline"):
         SqlFilingLedger(url=url).counts()
+
+
+def test_a_ledger_of_the_first_schema_is_upgraded_with_its_filings_and_equals_a_new_one(url: str) -> None:
+    import sqlalchemy
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    SqlFilingLedger(url=url).counts()
+    engine = sqlalchemy.create_engine(url)
+    with engine.begin() as connection:
+        for table in (*reversed(_tables().metadata.sorted_tables), sqlalchemy.table(VERSION_TABLE)):
+            connection.execute(sqlalchemy.text(f"DROP TABLE {table.name}"))
+        run_revisions(connection, FIRST)
+        connection.execute(sqlalchemy.text("INSERT INTO ledger_schema VALUES (1)"))
+        connection.execute(sqlalchemy.text(f"DROP TABLE {VERSION_TABLE}"))
+        connection.execute(
+            sqlalchemy.text(
+                "INSERT INTO filings VALUES ('edgar', 'x', '2025-03-14', '8-K', '', 'discovered', NULL, "
+                "'2025-03-14 16:00:00', NULL, NULL, NULL, NULL, NULL, NULL, 0, -1, 2)"
+            )
+        )
+    (row,) = SqlFilingLedger(url=url).rows("edgar", DAY)
+    assert (row.ref.filing_id, row.attempts, row.witnesses) == ("x", 2, ())
+    with engine.begin() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+        assert compare_metadata(context, _tables().metadata) == []
 
 
 def test_an_unusable_url_is_a_configuration_error_that_shows_no_password() -> None:
@@ -251,3 +393,33 @@ def test_a_ban_holds_for_every_process_until_its_end_and_is_never_shortened(ledg
     assert other.banned_until("dart", NOON) is None
     other.ban("edgar", NOON + timedelta(seconds=900), "again")
     assert ledger.banned_until("edgar", NOON) == (NOON + timedelta(seconds=900), "again")
+
+
+def test_a_backfill_leaves_half_of_the_rate_to_the_live_feed(ledger: SqlFilingLedger) -> None:
+    now, live, backfill = NOON, [], []
+    for _ in range(40):
+        live.append(ledger.lease("edgar", now, per_second=5))
+        backfill.append(ledger.lease("edgar", now, per_second=5, backfill=True))
+        now += timedelta(
+            seconds=0.4
+        )  # the live feed asks 2.5 times a second, the backfill would ask as often as it may
+    assert max(wait for wait in live if wait is not None) <= 0.4
+    assert all(wait is not None for wait in backfill)
+
+
+def test_a_backfill_alone_has_the_whole_rate(ledger: SqlFilingLedger) -> None:
+    waits = [ledger.lease("edgar", NOON, per_second=5, backfill=True) for _ in range(4)]
+    assert waits == pytest.approx([0.0, 0.2, 0.4, 0.6])
+
+
+def test_a_backfill_beside_the_live_feed_is_slowed_to_its_share(ledger: SqlFilingLedger) -> None:
+    ledger.lease("edgar", NOON, per_second=5)
+    waits = [ledger.lease("edgar", NOON, per_second=5, backfill=True) for _ in range(4)]
+    assert waits == pytest.approx([0.2, 0.6, 1.0, 1.4])
+
+
+def test_a_backfill_leaves_half_of_the_requests_of_a_day(ledger: SqlFilingLedger) -> None:
+    asked = [ledger.lease("dart", NOON, per_second=1000, per_day=4, day=DAY, backfill=True) for _ in range(3)]
+    assert [wait is None for wait in asked] == [False, False, True]
+    asked = [ledger.lease("dart", NOON, per_second=1000, per_day=4, day=DAY) for _ in range(3)]
+    assert [wait is None for wait in asked] == [False, False, True]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from dagster import EnvVar
@@ -21,7 +23,7 @@ from tests.servers.small_archive import DART_LIST, DAY, EDGAR, NEXT_DAY, write_s
 from tests.shared_data import shared_data
 
 USER_AGENT = "Ledgerline Tests tests@example.com"
-EVENING = datetime(2025, 3, 15, 1, 0, tzinfo=timezone.utc)  # 21:00 Eastern of the day; 10:00 of the next day in Korea
+EVENING = datetime(2025, 3, 15, 2, 30, tzinfo=timezone.utc)  # 22:30 Eastern of the day; 11:30 of the next day in Korea
 
 
 class Clock:
@@ -99,6 +101,26 @@ def case(request: pytest.FixtureRequest, archive: Path) -> Case:
     )
 
 
+@dataclass
+class Got:
+    """A fetched filing with its bytes read."""
+
+    body: bytes
+    last_modified: datetime | None
+    etag: str | None
+
+
+def got(regulator: Regulator, ref: FilingRef, etag: str | None = None) -> Got:
+    """Fetch a filing; its size and digest must be those of the file."""
+    with TemporaryDirectory() as folder:
+        fetched = regulator.fetch(ref, Path(folder) / "body", etag=etag)
+        assert fetched is not None
+        body = fetched.path.read_bytes()
+    assert (fetched.size, fetched.sha256) == (len(body), hashlib.sha256(body).hexdigest())
+    assert fetched.ref == ref
+    return Got(body, fetched.last_modified, fetched.etag)
+
+
 def ref_of(case: Case, filing_id: str) -> FilingRef:
     return next(ref for ref in case.regulator.discover(DAY) if ref.filing_id == filing_id)
 
@@ -129,7 +151,7 @@ def test_a_day_without_filings_is_empty_and_no_error(case: Case) -> None:
 
 def test_a_filing_is_fetched_as_it_is_served_with_the_time_it_became_public(case: Case) -> None:
     for filing_id, path in case.body_of.items():
-        fetched = case.regulator.fetch(ref_of(case, filing_id))
+        fetched = got(case.regulator, ref_of(case, filing_id))
         assert fetched.body == path.read_bytes()
         assert fetched.last_modified is not None
         assert fetched.last_modified.tzinfo is not None
@@ -137,7 +159,7 @@ def test_a_filing_is_fetched_as_it_is_served_with_the_time_it_became_public(case
 
 def test_a_filing_that_is_listed_and_not_served_is_not_yet_there(case: Case) -> None:
     with pytest.raises(NotYetThere):
-        case.regulator.fetch(ref_of(case, case.missing))
+        got(case.regulator, ref_of(case, case.missing))
 
 
 # ------------------------------------------------------------------------------------------------------------ archives
@@ -159,9 +181,9 @@ def test_an_archive_says_when_a_filing_was_public_and_not_when_it_was_replayed(a
     edgar, dart = EdgarArchive(archive), DartArchive(archive)
     refs = {ref.filing_id: ref for ref in (*edgar.discover(DAY), *dart.discover(DAY))}
     accepted = datetime(2025, 3, 14, 20, 30, tzinfo=timezone.utc)
-    assert edgar.fetch(refs["0000320193-25-000001"]).last_modified == accepted
-    assert edgar.fetch(refs["0000320193-25-000004"]).last_modified == accepted + timedelta(days=73)  # CORRESP
-    assert dart.fetch(refs["20250314000010"]).last_modified == datetime(2025, 3, 14, 15, tzinfo=timezone.utc)
+    assert got(edgar, refs["0000320193-25-000001"]).last_modified == accepted
+    assert got(edgar, refs["0000320193-25-000004"]).last_modified == accepted + timedelta(days=73)  # CORRESP
+    assert got(dart, refs["20250314000010"]).last_modified == datetime(2025, 3, 14, 15, tzinfo=timezone.utc)
 
 
 def test_a_second_body_of_one_accession_is_a_filing_of_its_own(archive: Path) -> None:
@@ -170,8 +192,8 @@ def test_a_second_body_of_one_accession_is_a_filing_of_its_own(archive: Path) ->
     )
     edgar = EdgarArchive(archive)
     refs = {ref.filing_id: ref for ref in edgar.discover(DAY)}
-    assert edgar.fetch(refs["0000320193-25-000001.malformed"]).body.startswith(b"<SEC-DOCUMENT>")
-    assert edgar.fetch(refs["0000320193-25-000001"]).body.endswith(b"</SEC-DOCUMENT>\n")
+    assert got(edgar, refs["0000320193-25-000001.malformed"]).body.startswith(b"<SEC-DOCUMENT>")
+    assert got(edgar, refs["0000320193-25-000001"]).body.endswith(b"</SEC-DOCUMENT>\n")
 
 
 def test_a_file_that_says_nothing_of_its_day_is_still_a_filing(archive: Path) -> None:
@@ -201,8 +223,8 @@ def test_bare_dart_documents_are_given_out_as_the_zip_of_theirs(archive: Path) -
     for day in (date(2022, 8, 16), date(2023, 3, 9)):
         (ref,) = dart.discover(day)
         assert (ref.form, ref.parties) == ("반기보고서", (Party("00126380", "삼성전자(주)", "Filer"),))
-        assert dart.fetch(ref).body.startswith(b"PK\x03\x04")
-        assert dart.fetch(ref).body == DartArchive(archive).fetch(ref).body
+        assert got(dart, ref).body.startswith(b"PK\x03\x04")
+        assert got(dart, ref).body == got(DartArchive(archive), ref).body
 
 
 def test_every_file_of_the_real_archive_is_a_filing_once_and_can_be_fetched() -> None:
@@ -211,7 +233,7 @@ def test_every_file_of_the_real_archive_is_a_filing_once_and_can_be_fetched() ->
     edgar, dart = EdgarArchive(folder), DartArchive(folder)
     refs = [ref for day in edgar.days() for ref in edgar.discover(day)]
     assert len(refs) == len({ref.filing_id for ref in refs}) == len(files) == 428
-    assert sum(len(edgar.fetch(ref).body) for ref in refs) == sum(path.stat().st_size for path in files)
+    assert sum(len(got(edgar, ref).body) for ref in refs) == sum(path.stat().st_size for path in files)
     assert [ref.filing_id for day in dart.days() for ref in dart.discover(day)] == [
         "20220816001711",
         "20230309000761",
@@ -310,16 +332,16 @@ def test_a_failed_read_is_never_an_empty_or_a_short_list(
 def test_a_body_that_is_cut_off_is_asked_for_again(edgar: EdgarHttp, server: RegulatorServer, kind: str, archive: Path):
     ref = next(ref for ref in edgar.discover(DAY) if ref.filing_id == "0000320193-25-000001")
     server.misbehave(kind, where=".txt", times=2)
-    assert edgar.fetch(ref).body == (archive / "edgar/full/0000320193-25-000001.txt").read_bytes()
+    assert got(edgar, ref).body == (archive / "edgar/full/0000320193-25-000001.txt").read_bytes()
     server.misbehave(kind, where=".txt", times=3)
     with pytest.raises(RegulatorUnavailable, match="failed 3 times"):
-        edgar.fetch(ref)
+        got(edgar, ref)
 
 
 def test_gzip_that_nobody_asked_for_is_unpacked(edgar: EdgarHttp, server: RegulatorServer, archive: Path) -> None:
     server.misbehave("gzip_unasked", times=99)
     ref = next(ref for ref in edgar.discover(DAY) if ref.filing_id == "0000320193-25-000001")
-    assert edgar.fetch(ref).body == (archive / "edgar/full/0000320193-25-000001.txt").read_bytes()
+    assert got(edgar, ref).body == (archive / "edgar/full/0000320193-25-000001.txt").read_bytes()
 
 
 def test_requests_keep_the_distance_of_the_lease(edgar: EdgarHttp) -> None:
@@ -385,7 +407,7 @@ def test_maintenance_of_dart_is_a_failed_read_in_lists_and_documents(dart: DartH
     with pytest.raises(RegulatorUnavailable, match="800"):
         dart.discover(DAY)
     with pytest.raises(RegulatorUnavailable, match="800"):
-        dart.fetch(ref)
+        got(dart, ref)
 
 
 def test_the_dart_key_is_in_no_log_message_error_or_repr(
@@ -395,7 +417,7 @@ def test_the_dart_key_is_in_no_log_message_error_or_repr(
     said = [repr(dart), repr(RegulatorSet(ledger=ledger, dart_api_key=KEY))]
     ref = dart.discover(DAY)[0]
     for kind in ("dart_900", "dart_012", "dart_100", "unavailable", "truncated", "reset"):
-        for ask in (lambda: dart.discover(DAY), lambda: dart.fetch(ref)):
+        for ask in (lambda: dart.discover(DAY), lambda: got(dart, ref)):
             server.misbehave(kind, times=3)
             with pytest.raises(Exception) as caught:  # noqa: PT011 - which one is tested above
                 ask()

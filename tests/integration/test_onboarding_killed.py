@@ -18,8 +18,6 @@ from resources.object_store import DirectoryObjectStore
 from resources.regulators import EdgarArchive
 from tests.servers.small_archive import DAY, write_small_archive
 
-STEPS = ("discovered", "fetched_many", "parsed_many", "refused_many", "waiting", "published")
-
 
 def onboard(folder: Path, die_at: str = "", after: bool = False) -> DayReport:
     """Onboard the day; with `die_at` ("<port>.<method>") the process ends before or after its first such call."""
@@ -61,7 +59,7 @@ class Deadly:
 @pytest.mark.parametrize(
     ("step", "after"),
     [
-        ("objects.put", True),
+        ("objects.put_file", True),
         ("ledger.fetched_many", True),
         ("ledger.refused_many", True),
         ("lake.merge", False),

@@ -18,7 +18,7 @@ from resources.regulators import DartHttp, EdgarHttp, RegulatorSet
 from tests.servers.regulator_server import KEY, RegulatorServer
 from tests.servers.small_archive import DAY, write_small_archive
 
-EVENING = datetime(2025, 3, 15, 1, 0, tzinfo=timezone.utc)
+EVENING = datetime(2025, 3, 15, 2, 30, tzinfo=timezone.utc)
 
 
 class Place:

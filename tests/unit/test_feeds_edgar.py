@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import json
 import tarfile
 from datetime import date, datetime, timezone
 
 import pytest
 
-from ledgerline.filings.feeds import UnreadablePage, edgar_refusal, parse_feed_page, parse_master_index, ungzip
+from ledgerline.filings.feeds import (
+    UnreadablePage,
+    edgar_refusal,
+    parse_feed_page,
+    parse_index_listing,
+    parse_master_index,
+    parse_submissions,
+)
 from ledgerline.filings.parties import unite_parties, unite_refs
 from ledgerline.filings.records import FilingRef, Party
 from tests.servers.small_archive import EDGAR, Made, feed_page, master_index
@@ -16,6 +24,10 @@ from tests.shared_data import shared_data
 
 DAY = date(2025, 3, 14)
 FORD = ("0000037996", "FORD MOTOR CO", "Filer")
+
+
+def _plain(body: bytes) -> bytes:
+    return gzip.decompress(body) if body.startswith(b"\x1f\x8b") else body
 
 
 def test_a_feed_row_gives_form_accession_party_day_and_acceptance_in_utc() -> None:
@@ -125,15 +137,51 @@ def test_refusals_are_told_apart_by_their_body(status: int, body: bytes, meaning
     assert edgar_refusal(status, body) == meaning
 
 
-def test_gzip_is_unpacked_up_to_the_limit_and_must_be_whole() -> None:
-    packed = gzip.compress(b"x" * 1000, mtime=0)
-    assert ungzip(b"plain", limit=10) == b"plain"
-    assert ungzip(packed, limit=1000) == b"x" * 1000
-    with pytest.raises(UnreadablePage, match="more than 999"):
-        ungzip(packed, limit=999)
-    for cut in (packed[:-5], packed[:15]):
-        with pytest.raises(UnreadablePage):
-            ungzip(cut, limit=1000)
+def test_the_listing_of_a_quarter_names_the_days_that_have_an_index() -> None:
+    items = [{"name": name} for name in ("company.20250313.idx", "master.20250313.idx", "sitemap.20250314.xml")]
+    assert parse_index_listing(json.dumps({"directory": {"item": items}}).encode()) == {date(2025, 3, 13)}
+
+
+SUBMISSIONS = {
+    "cik": "320193",
+    "name": "Apple Inc.",
+    "filings": {
+        "recent": {
+            "accessionNumber": ["0000320193-25-000001"],
+            "filingDate": ["2025-03-14"],
+            "acceptanceDateTime": ["2025-03-14T16:30:00.000Z"],  # Eastern, whatever it says
+            "form": ["8-K"],
+        }
+    },
+}
+
+
+def test_the_submissions_of_a_company_give_days_and_no_times() -> None:
+    (ref,) = parse_submissions(json.dumps(SUBMISSIONS).encode())
+    apple = Party("0000320193", "Apple Inc.", "")
+    assert ref == FilingRef("edgar", "0000320193-25-000001", DAY, "8-K", (apple,))
+
+
+@pytest.mark.parametrize("parse", [parse_index_listing, parse_submissions])
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"directory": {}, "filings": {}}', b"<html></html>"])
+def test_a_page_that_is_cut_off_or_another_one_is_unreadable_and_not_empty(parse, body: bytes) -> None:
+    with pytest.raises(UnreadablePage):
+        parse(body)
+
+
+def test_columns_of_submissions_that_differ_in_length_are_unreadable() -> None:
+    recent = {**SUBMISSIONS["filings"]["recent"], "form": []}  # type: ignore[index]
+    with pytest.raises(UnreadablePage):
+        parse_submissions(json.dumps({**SUBMISSIONS, "filings": {"recent": recent}}).encode())
+
+
+def test_the_real_submissions_are_read() -> None:
+    pages = [path for path in sorted((shared_data("filings") / "edgar/json").glob("*CIK0000320193*")) if path.is_file()]
+    assert pages
+    for page in pages:
+        body = page.read_bytes()
+        if b'"filings"' in body[:200_000] and b'"recent"' in body[:200_000] and body.lstrip().startswith(b"{"):
+            assert len(parse_submissions(body)) >= 1000
 
 
 def test_uniting_parties_is_idempotent_and_keeps_order() -> None:
@@ -178,4 +226,4 @@ def test_the_recorded_refusals_mean_what_they_say() -> None:
         for path in folder.glob(f"{start}*"):
             if not path.name.endswith(".headers.json"):
                 status = int(path.name[4:7])
-                assert edgar_refusal(status, ungzip(path.read_bytes(), limit=1 << 20)) == meaning, path.name
+                assert edgar_refusal(status, _plain(path.read_bytes())) == meaning, path.name

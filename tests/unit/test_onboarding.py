@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pytest
 
-from ledgerline.filings.onboarding import DayReport, onboard_day
-from ledgerline.filings.ports import NotYetThere, RegulatorUnavailable
+from ledgerline.filings import onboarding
+from ledgerline.filings.onboarding import KILLS, MOST_TRIES, DayReport, next_delay, onboard_day
+from ledgerline.filings.ports import KnownFilings, NotYetThere, Poll, RegulatorUnavailable
 from ledgerline.filings.records import FetchedFiling, FilingRef, Party, RefusedFiling
 from ledgerline.ports import LakeWrite
 from resources.filing_ledger import SqlFilingLedger
@@ -32,7 +37,10 @@ class FakeRegulator:
 
     bodies: dict[str, bytes | Exception]
     source: str = "edgar"
+    live: bool = False
     fetches: list[str] = field(default_factory=list)
+    polled_since: list[datetime | None] = field(default_factory=list)
+    poll_failure: RegulatorUnavailable | None = None
 
     def days(self) -> list[date]:
         return [DAY]
@@ -40,12 +48,20 @@ class FakeRegulator:
     def discover(self, day: date) -> list[FilingRef]:
         return [FilingRef("edgar", one, day, "8-K", (Party(*APPLE),)) for one in sorted(self.bodies)]
 
-    def fetch(self, ref: FilingRef) -> FetchedFiling:
+    def poll(self, day: date, *, known: KnownFilings, since: datetime | None) -> Poll:
+        self.polled_since.append(since)
+        return Poll({"feed": self.discover(day)}, connected=self.poll_failure is None, failure=self.poll_failure)
+
+    def fetch(self, ref: FilingRef, into: Path, *, etag: str | None = None) -> FetchedFiling | None:
         self.fetches.append(ref.filing_id)
         body = self.bodies[ref.filing_id]
         if isinstance(body, Exception):
             raise body
-        return FetchedFiling(ref, body, ACCEPTED)
+        digest = hashlib.sha256(body).hexdigest()
+        if etag == digest:
+            return None
+        into.write_bytes(body)
+        return FetchedFiling(ref, into, len(body), digest, ACCEPTED, digest)
 
 
 @dataclass
@@ -59,8 +75,14 @@ class FakeObjects:
         self.held[uri] = body
         return ""
 
+    def put_file(self, uri: str, path: str | Path) -> str:
+        return self.put(uri, Path(path).read_bytes())
+
     def get(self, uri: str) -> bytes:
         return self.held[uri]
+
+    def open_stream(self, uri: str) -> BinaryIO:
+        return io.BytesIO(self.held[uri])
 
     def exists(self, uri: str) -> bool:
         return uri in self.held
@@ -105,6 +127,7 @@ class World:
     objects: FakeObjects
     lake: FakeLake
     lines: list[str] = field(default_factory=list)
+    now: datetime = NOW
 
     def onboard(self, **changes) -> DayReport:
         ports = {
@@ -112,9 +135,10 @@ class World:
             "ledger": self.ledger,
             "objects": self.objects,
             "lake": self.lake,
+            "batch_filings": 2,
             **changes,
         }
-        return onboard_day(**ports, day=DAY, clock=lambda: NOW, report=self.lines.append, batch_filings=2)
+        return onboard_day(day=DAY, clock=lambda: self.now, report=self.lines.append, **ports)
 
 
 def accession(number: int) -> str:
@@ -163,6 +187,8 @@ def test_a_row_has_its_times_digest_and_parties_from_the_header(world: World) ->
 def test_a_second_call_fetches_only_what_is_waiting_and_changes_nothing(world: World) -> None:
     world.onboard()
     version, fetched = world.lake.newest, len(world.regulator.fetches)
+    assert world.onboard().waiting == 0  # its next attempt is not due
+    world.now += timedelta(seconds=30)
     report = world.onboard()
     assert (report.new, report.published, report.refused, report.bytes, report.waiting) == (0, 0, 0, 0, 1)
     assert world.lake.newest == version
@@ -172,11 +198,12 @@ def test_a_second_call_fetches_only_what_is_waiting_and_changes_nothing(world: W
 def test_a_filing_that_is_served_later_is_published_then(world: World) -> None:
     world.onboard()
     world.regulator.bodies[accession(7)] = body(7)
+    world.now += timedelta(seconds=30)
     assert world.onboard().published == 1
     assert world.lake.states() == {**WHOLE, accession(7): "published"}
     row = world.ledger.row("edgar", accession(7))
     assert row is not None
-    assert row.attempts == 2
+    assert (row.attempts, row.published_at) == (0, world.now)
 
 
 def test_a_body_that_is_too_large_to_take_is_a_row_too(world: World) -> None:
@@ -209,7 +236,7 @@ def test_a_ban_stops_the_day_at_once_and_keeps_what_was_read(world: World) -> No
     assert world.regulator.fetches[-1] == accession(4)
 
 
-def test_a_failed_discovery_changes_nothing(world: World) -> None:
+def test_a_failed_discovery_changes_nothing_but_is_remembered(world: World) -> None:
     def fail(day: date) -> list[FilingRef]:
         raise RegulatorUnavailable("503")
 
@@ -217,6 +244,143 @@ def test_a_failed_discovery_changes_nothing(world: World) -> None:
     with pytest.raises(RegulatorUnavailable):
         world.onboard()
     assert world.ledger.counts() == {}
+    (tick,) = world.ledger.ticks("edgar")
+    assert (tick.connected, tick.failure) == (False, "503")
+    assert world.ledger.watermark("edgar") is None
+
+
+def test_the_next_poll_reads_back_to_the_last_one_that_connected(world: World) -> None:
+    world.onboard()
+    world.now += timedelta(minutes=10)
+    world.regulator.poll_failure = RegulatorUnavailable("page 3: 503")
+    with pytest.raises(RegulatorUnavailable, match="page 3"):
+        world.onboard()
+    world.now += timedelta(minutes=10)
+    world.regulator.poll_failure = None
+    world.onboard()
+    assert world.regulator.polled_since == [None, NOW, NOW]
+    assert world.ledger.watermark("edgar") == world.now
+
+
+def test_what_a_poll_read_before_it_failed_is_published_and_the_failure_is_told(world: World) -> None:
+    world.regulator.poll_failure = RegulatorUnavailable("page 3: 503")
+    with pytest.raises(RegulatorUnavailable, match="page 3"):
+        world.onboard()
+    assert world.lake.states() == WHOLE
+
+
+def test_a_cut_off_body_of_a_server_is_asked_for_again_before_it_is_refused(world: World) -> None:
+    world.regulator.live = True
+    asked = [world.onboard().waiting]
+    for _ in range(2):
+        world.now += timedelta(minutes=10)
+        asked.append(world.onboard().waiting)
+    assert asked == [2, 2, 1]
+    assert world.lake.states() == WHOLE
+    row = world.lake.held["edgar", accession(6)]
+    assert world.objects.held[row["uri"]] == world.regulator.bodies[accession(6)]
+
+
+def test_a_cut_off_body_that_the_server_mends_is_published(world: World) -> None:
+    world.regulator.live = True
+    world.onboard()
+    world.regulator.bodies[accession(6)] = body(6)
+    world.now += timedelta(minutes=10)
+    world.onboard()
+    assert world.lake.states() == {**WHOLE, accession(6): "published"}
+    assert world.lake.held["edgar", accession(6)]["version"] == 1
+
+
+def test_what_is_never_served_is_set_aside_after_a_day_and_says_how_often_it_was_tried(world: World) -> None:
+    for _ in range(MOST_TRIES):
+        world.onboard()
+        world.now += next_delay(MOST_TRIES)
+    row = world.lake.held["edgar", accession(7)]
+    assert (row["reason"], row["detail"]) == ("not_served", "later (tried 14 times)")
+    assert world.now - NOW > timedelta(days=1)
+
+
+def test_delays_grow_to_four_hours() -> None:
+    assert [next_delay(tries).total_seconds() for tries in (1, 2, 3, 9, 10, 1000)] == [30, 60, 120, 7680, 14400, 14400]
+
+
+def test_a_filing_with_which_workers_die_is_set_aside_and_its_neighbours_are_published(world: World) -> None:
+    class Deadly:
+        live, source = False, "edgar"
+
+        def __getattr__(self, name: str):
+            return getattr(world.regulator, name)
+
+        def fetch(self, ref: FilingRef, into: Path, *, etag: str | None = None) -> FetchedFiling | None:
+            if ref.filing_id == accession(3):
+                raise Killed
+            return world.regulator.fetch(ref, into, etag=etag)
+
+    deaths = 0
+    while True:
+        try:
+            world.onboard(regulator=Deadly(), batch_filings=500)
+            break
+        except Killed:
+            deaths += 1
+    assert deaths == KILLS
+    assert world.lake.states() == {**WHOLE, accession(3): "poison"}
+
+
+def test_a_body_that_our_own_code_cannot_stand_does_not_stop_the_day(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = onboarding.read_valid_header
+
+    def check(source, path):
+        if path.name == accession(2):
+            raise RecursionError("too deep")
+        return real(source, path)
+
+    monkeypatch.setattr(onboarding, "read_valid_header", check)
+    for _ in range(3):
+        world.onboard()
+        world.now += timedelta(minutes=10)
+    assert world.lake.states() == {**WHOLE, accession(2): "crashed"}
+    assert "RecursionError" in world.lake.held["edgar", accession(2)]["detail"]
+
+
+def test_changed_bytes_are_found_by_a_recheck_and_become_a_new_version(world: World) -> None:
+    world.regulator.live = True
+    world.onboard()
+    world.regulator.bodies[accession(2)] = body(2).replace(b"generated", b"corrected")
+    world.regulator.bodies[accession(3)] = body(3)[:-60]  # what is not valid replaces nothing
+    world.regulator.bodies[accession(4)] = NotYetThere("gone")
+    report = world.onboard(recheck=True)
+    assert (report.rechecked, report.changed) == (4, 1)
+    assert [world.lake.held["edgar", accession(number)]["version"] for number in range(1, 6)] == [1, 2, 1, 1, 1]
+    assert [one.sha256 for one in world.ledger.versions("edgar", accession(2))] == [
+        hashlib.sha256(one).hexdigest()
+        for one in (body(2), world.regulator.bodies[accession(2)])  # type: ignore[arg-type]
+    ]
+    assert world.onboard(recheck=True).changed == 0
+
+
+def test_a_rechecked_filing_is_not_asked_for_again(world: World) -> None:
+    world.regulator.live = True
+    world.onboard()
+    assert world.onboard(recheck=True).rechecked == 5
+    asked = len(world.regulator.fetches)
+    assert world.onboard(recheck=True).rechecked == 0
+    assert len(world.regulator.fetches) == asked
+
+
+def test_an_amendment_points_to_the_filing_that_it_amends(world: World) -> None:
+    world.regulator.bodies = {
+        accession(number): submission(Made(accession(number), form, (APPLE,)))
+        for number, form in enumerate(("8-K", "8-K/A"), start=1)
+    }
+    forms = {accession(1): "8-K", accession(2): "8-K/A"}
+    world.regulator.discover = lambda day: [  # type: ignore[method-assign]
+        FilingRef("edgar", one, day, form, (Party(*APPLE),)) for one, form in forms.items()
+    ]
+    world.onboard()
+    assert [world.lake.held["edgar", accession(number)]["corrects"] for number in (1, 2)] == [None, accession(1)]
 
 
 class Killer:
@@ -248,8 +412,8 @@ class Killer:
 
 
 STEPS = {
-    "ledger": ("discovered", "fetched_many", "parsed_many", "refused_many", "waiting", "published"),
-    "objects": ("put",),
+    "ledger": ("ticked", "discovered", "begun", "fetched_many", "parsed_many", "refused_many", "published"),
+    "objects": ("put_file",),
     "lake": ("merge",),
 }
 

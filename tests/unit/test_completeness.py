@@ -1,0 +1,88 @@
+"""When a day may be called complete, and what is said when it may not."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta, timezone
+
+import pytest
+
+from ledgerline.filings.completeness import MOST_UNLISTED, claim_of, compare, unlisted
+from ledgerline.filings.ports import DayIndex, LedgerRow
+from ledgerline.filings.records import FilingRef
+
+DAY = date(2025, 3, 14)
+WRITTEN = datetime(2025, 3, 15, 2, 10, tzinfo=timezone.utc)
+
+
+def ref(number: int, day: date = DAY, accepted_at: datetime | None = WRITTEN - timedelta(hours=5)) -> FilingRef:
+    return FilingRef("edgar", f"0000320193-25-{number:06d}", day, "8-K", (), accepted_at)
+
+
+def row(number: int, state: str = "published", witnesses: tuple[str, ...] = ("feed",), **changes) -> LedgerRow:
+    return LedgerRow(
+        ref(number, **changes), state, WRITTEN, None, None, None, None, None, None, 1, 0, witnesses=witnesses
+    )  # type: ignore[arg-type]
+
+
+def index(*numbers: int, final: bool = True, others: tuple[FilingRef, ...] = ()) -> DayIndex:
+    return DayIndex("edgar", DAY, (*map(ref, numbers), *others), final, WRITTEN)
+
+
+def test_a_day_whose_index_is_published_or_refused_is_complete() -> None:
+    found = compare("edgar", DAY, index(1, 2), [row(1), row(2, "refused")])
+    assert found.complete
+    assert (found.listed, found.settled, found.missing, found.unsettled) == (2, 2, (), ())
+
+
+def test_rows_of_other_days_in_the_index_take_no_part() -> None:
+    other = ref(9, DAY - timedelta(days=1))
+    assert compare("edgar", DAY, index(1, others=(other,)), [row(1)]).listed == 1
+
+
+def test_an_empty_index_of_a_holiday_makes_an_empty_day_complete() -> None:
+    assert compare("edgar", DAY, index(), []).complete
+
+
+@pytest.mark.parametrize(
+    ("of_day", "rows", "reason"),
+    [
+        (None, [row(1)], "has not written its list"),
+        (index(1, final=False), [row(1)], "may still add"),
+        (index(1, 2, 3, 4, 5), [row(1)], "4 of 5 listed filings are not known: .*000002, .*000003, .* and 1 more"),
+        (index(1, 2), [row(1), row(2, "fetched")], "1 filings are neither published nor refused"),
+        (index(1), [row(1), row(2, "discovered")], "1 filings are neither published nor refused"),
+    ],
+)
+def test_a_day_is_not_complete_and_says_why(of_day: DayIndex | None, rows: list[LedgerRow], reason: str) -> None:
+    import re
+
+    found = compare("edgar", DAY, of_day, rows)
+    assert not found.complete
+    assert re.search(reason, found.reason)
+
+
+def test_an_index_that_lacks_what_a_second_witness_confirms_proves_nothing() -> None:
+    rows = [row(1), row(2)]
+    assert [one.ref.filing_id for one in unlisted(index(1), rows)] == [ref(2).filing_id]
+    assert compare("edgar", DAY, index(1), rows).complete  # withdrawn: no other witness knows it
+    found = compare("edgar", DAY, index(1), rows, confirmed={ref(2).filing_id})
+    assert (found.complete, found.contradicted) == (False, (ref(2).filing_id,))
+
+
+def test_an_index_that_lacks_many_filings_is_not_whole() -> None:
+    rows = [row(number) for number in range(MOST_UNLISTED + 2)]
+    assert not compare("edgar", DAY, index(0), rows).complete
+    assert compare("edgar", DAY, index(0, 1), rows).complete
+
+
+def test_what_was_accepted_after_the_index_was_written_need_not_be_in_it() -> None:
+    late = [row(number, accepted_at=WRITTEN + timedelta(hours=2)) for number in range(MOST_UNLISTED + 2)]
+    assert unlisted(index(), late) == []
+    assert compare("edgar", DAY, index(), late).complete
+
+
+def test_a_claim_names_the_day_by_the_ids_that_its_index_lists() -> None:
+    one, other = claim_of(index(1, 2), proved_at=WRITTEN), claim_of(index(2, 1, 1), proved_at=WRITTEN)
+    assert one == other
+    assert (one.filings, one.day, one.proved_at) == (2, DAY, WRITTEN)
+    assert claim_of(index(1), proved_at=WRITTEN).index_digest != one.index_digest
