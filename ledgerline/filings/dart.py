@@ -12,8 +12,10 @@ import re
 import zipfile
 import zlib
 from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ledgerline.filings.bodies import BLOCK_BYTES, Body
 from ledgerline.filings.records import RefusedFiling, Section
 from ledgerline.filings.text import html_to_text
 
@@ -25,6 +27,8 @@ MAX_EXPANSION = 200
 MAX_HARMLESS_BYTES = 8 * 1024 * 1024
 # A report has a main document and a handful of attachments.
 MAX_MEMBERS = 1_000
+# Entries of real directories have about 70 bytes; zipfile reads a directory in one piece.
+MAX_DIRECTORY_BYTES = 1024 * 1024
 
 _ZIP = b"PK\x03\x04"
 _MEMBER = re.compile(r"(?:^|[/\\])(\d{14})(_\d{5})?\.xml$", re.I)
@@ -45,70 +49,97 @@ class Member:
     body: bytes
 
 
-def looks_like_zip(body: bytes) -> bool:
+def looks_like_zip(body: Body) -> bool:
     """By the first bytes; the regulator's Content-Type says nothing."""
-    return body.startswith(_ZIP)
+    return body[: len(_ZIP)] == _ZIP
 
 
-def check_zip(body: bytes) -> zipfile.ZipFile:
-    """Open a body as the ZIP of one filing without unpacking it. Raises RefusedFiling."""
+def check_zip(body: Body) -> str:
+    """The rcept_no of a body that is the ZIP of one filing, by its directory; no member is read. Raises RefusedFiling."""
+    return next(iter(_documents(_directory(body)[1])))[:14]
+
+
+def _directory(body: Body) -> tuple[zipfile.ZipFile, list[zipfile.ZipInfo]]:
+    """A body as an open ZIP and its members, within the caps and with a document among them. Raises RefusedFiling."""
     try:
-        archive = zipfile.ZipFile(io.BytesIO(body))
-        members = archive.infolist()
+        archive = zipfile.ZipFile(_Seekable(body))
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, EOFError) as error:
         raise RefusedFiling("bad_zip", f"{len(body)} bytes that begin like a ZIP: {error}") from error
+    members = archive.infolist()
     if len(members) > MAX_MEMBERS:
         raise RefusedFiling("bomb", f"{len(members)} members, the cap is {MAX_MEMBERS}")
     unpacked = sum(member.file_size for member in members)
-    _check_size(unpacked, len(body))
-    if not _documents(archive):
-        names = ", ".join(member.filename[:40] for member in members[:5]) or "no member at all"
-        raise RefusedFiling("missing_member", f"no <rcept_no>.xml among {names}")
-    return archive
-
-
-def _check_size(unpacked: int, packed: int) -> None:
     if unpacked > MAX_UNPACKED_BYTES:
         raise RefusedFiling("bomb", f"unpacks to {unpacked} bytes, the cap is {MAX_UNPACKED_BYTES}")
-    if unpacked > MAX_HARMLESS_BYTES and unpacked > packed * MAX_EXPANSION:
-        raise RefusedFiling("bomb", f"{packed} bytes unpack to {unpacked}, more than {MAX_EXPANSION}:1")
+    if unpacked > MAX_HARMLESS_BYTES and unpacked > len(body) * MAX_EXPANSION:
+        raise RefusedFiling("bomb", f"{len(body)} bytes unpack to {unpacked}, more than {MAX_EXPANSION}:1")
+    if not _documents(members):
+        names = ", ".join(member.filename[:40] for member in members[:5]) or "no member at all"
+        raise RefusedFiling("missing_member", f"no <rcept_no>.xml among {names}")
+    return archive, members
 
 
-def _documents(archive: zipfile.ZipFile) -> list[tuple[str, zipfile.ZipInfo]]:
-    """(name, member) of documents: the main one, named exactly <rcept_no>.xml, first; attachments by name."""
+class _Seekable(io.RawIOBase):
+    """A body as the stream that zipfile wants. What zipfile asks for at once is the directory or a piece of a member."""
+
+    def __init__(self, body: Body) -> None:
+        super().__init__()
+        self._body, self._at = body, 0
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Raises ValueError before the start, as files do."""
+        at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: len(self._body)}[whence]
+        if at < 0:
+            raise ValueError(f"a position of {at}")
+        self._at = at
+        return at
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Raises RefusedFiling for a directory so large that it is a bomb of members."""
+        end = len(self._body) if size is None or size < 0 else self._at + size
+        if end - self._at > MAX_DIRECTORY_BYTES:
+            raise RefusedFiling("bomb", f"a ZIP directory of {end - self._at} bytes, the cap is {MAX_DIRECTORY_BYTES}")
+        piece = self._body[self._at : end]
+        self._at += len(piece)
+        return piece
+
+
+def _documents(members: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
+    """Name -> member of documents: the main one, named exactly <rcept_no>.xml, first; attachments by name."""
     found: dict[str, zipfile.ZipInfo] = {}
-    for member in archive.infolist():
+    for member in members:
         match = _MEMBER.search(member.filename)
         if match and not member.is_dir():
             found.setdefault(match.group(1) + (match.group(2) or "") + ".xml", member)
-    return sorted(found.items(), key=lambda item: (len(item[0]), item[0]))
+    return dict(sorted(found.items(), key=lambda item: (len(item[0]), item[0])))
 
 
-def read_members(body: bytes) -> list[Member]:
-    """The documents of a filing's body, main one first; a bare document is a ZIP of one. Raises RefusedFiling."""
+def read_members(body: Body) -> Iterator[Member]:
+    """The documents of a filing's body one by one, main one first; a bare document is a ZIP of one.
+
+    Raises RefusedFiling, also between members: a member that cannot be unpacked refuses the filing.
+    """
     if not looks_like_zip(body):
-        return [Member("", body)]
-    members: list[Member] = []
-    total = 0
-    with check_zip(body) as archive:
-        for name, info in _documents(archive):
-            content = _read(archive, info, MAX_UNPACKED_BYTES - total)
-            total += len(content)
-            _check_size(total, len(body))
-            members.append(Member(name, content))
-    return members
+        yield Member("", body[:])
+        return
+    archive, members = _directory(body)
+    for name, info in _documents(members).items():
+        yield Member(name, _read(archive, info))
 
 
-def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, room: int) -> bytes:
-    """A member's bytes, at most `room` whatever the directory says of its size."""
+def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """A member's bytes: never more than its size in the directory, which is within the caps, however much it holds."""
     try:
         with archive.open(info) as member:
-            content = member.read(room + 1)
+            return b"".join(iter(lambda: member.read(BLOCK_BYTES), b""))
     except (zipfile.BadZipFile, zlib.error, OSError, ValueError, RuntimeError, NotImplementedError, EOFError) as error:
         raise RefusedFiling("bad_zip", f"member {info.filename[:60]!r} cannot be read: {error}") from error
-    if len(content) > room:
-        raise RefusedFiling("bomb", f"member {info.filename[:60]!r} unpacks to more than {MAX_UNPACKED_BYTES} bytes")
-    return content
 
 
 def decode(body: bytes) -> str:

@@ -10,13 +10,17 @@ it is refused as too_large rather than cut, because a cut text would be taken fo
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain
 from typing import Literal
 
 from ledgerline.filings import dart, sgml, validity
+from ledgerline.filings.bodies import Body
 from ledgerline.filings.records import Document, ParsedFiling, Party, Source
 from ledgerline.filings.sections import sections_of
+from ledgerline.filings.sgml import Header, RawDocument
 from ledgerline.filings.text import decode, html_to_text, looks_like_html, plain_to_text, xml_to_text
-from ledgerline.filings.times import parse_day
 
 # Changes whenever the same bytes would give another text or other sections; rows can be reprocessed by it.
 PARSER_VERSION = "1"
@@ -32,37 +36,42 @@ _ROOT = re.compile(rb"<(?![?!])(?:[A-Za-z_][\w.-]*:)?([A-Za-z_][\w.-]*)")
 _UUENCODED = re.compile(rb"\s*begin [0-7]{3,4} ")
 
 
-def parse_filing(source: Source, body: bytes) -> ParsedFiling:
+def parse_filing(source: Source, body: Body) -> ParsedFiling:
     """Parse a body as its regulator served it: an EDGAR full submission, DART's ZIP, or one bare DART document.
 
     Raises RefusedFiling with a code of `validity.Reason` for what is not a valid filing, and nothing else.
     """
+    header, documents = open_filing(source, body)
+    return ParsedFiling(
+        header.accession, header.form, header.accepted_at, header.filed_on, header.parties, tuple(documents)
+    )
+
+
+def open_filing(source: Source, body: Body) -> tuple[Header, Iterator[Document]]:
+    """As `parse_filing`, with the documents one by one: no more than one is in memory where the body is a `FileBody`.
+
+    A DART member that cannot be read raises RefusedFiling only where it is reached.
+    """
     if source == "edgar":
-        return _parse_edgar(body)
+        return _open_edgar(body)
     if source == "dart":
-        return _parse_dart(body)
+        return _open_dart(body)
     raise ValueError(f"unknown source {source!r}; give 'edgar' or 'dart'")
 
 
-def _parse_edgar(body: bytes) -> ParsedFiling:
+def _open_edgar(body: Body) -> tuple[Header, Iterator[Document]]:
     submission = sgml.split(body)
     header = sgml.read_header(body, submission)
-    documents = tuple(
-        _edgar_document(body, raw, number, header.form or "")
-        for number, raw in enumerate(submission.documents, start=1)
-    )
-    return ParsedFiling(
-        header.accession, header.form, header.accepted_at, header.filed_on, header.parties, _distinct(documents)
-    )
+    documents = enumerate(sgml.read_documents(body, submission), start=1)
+    return header, (_edgar_document(body, raw, number, header.form or "") for number, raw in documents)
 
 
-def _edgar_document(body: bytes, raw: sgml.RawDocument, number: int, form: str) -> Document:
-    payload = body[raw.start : raw.end]
-    kind, payload = _kind(raw, payload)
+def _edgar_document(body: Body, raw: RawDocument, number: int, form: str) -> Document:
+    kind, payload = _kind(raw, sgml.payload_of(body, raw))
     text = _READERS[kind](payload)
     primary = raw.type == form or number == 1
     return Document(
-        sequence=raw.sequence if raw.sequence is not None else number,
+        sequence=raw.sequence,
         type=raw.type,
         filename=raw.filename,
         description=raw.description,
@@ -73,7 +82,7 @@ def _edgar_document(body: bytes, raw: sgml.RawDocument, number: int, form: str) 
     )
 
 
-def _kind(raw: sgml.RawDocument, payload: bytes) -> tuple[Kind, bytes]:
+def _kind(raw: RawDocument, payload: bytes) -> tuple[Kind, bytes]:
     """What a payload is, and the payload without the wrapper tag of its dissemination."""
     wrapper = _WRAPPER.match(payload[:256])
     wrapped = wrapper.group(1).upper() if wrapper else b""
@@ -104,38 +113,25 @@ _READERS = {
 }
 
 
-def _distinct(documents: tuple[Document, ...]) -> tuple[Document, ...]:
-    """Sequence numbers as filed where they are distinct, else the documents' order: `sequence` identifies a row."""
-    if len({document.sequence for document in documents}) == len(documents):
-        return documents
-    return tuple(
-        Document(number, d.type, d.filename, d.description, d.text, d.language, d.sections, d.binary_bytes)
-        for number, d in enumerate(documents, start=1)
-    )
-
-
-def _parse_dart(body: bytes) -> ParsedFiling:
-    validity.check("dart", body)
+def _open_dart(body: Body) -> tuple[Header, Iterator[Document]]:
+    header = validity.check("dart", body)
     members = dart.read_members(body)
-    documents: list[Document] = []
-    parties: dict[Party, None] = {}
-    for number, member in enumerate(members, start=1):
-        source = dart.decode(member.body)
-        text, sections = dart.text_and_sections(source)
-        name = dart.document_name(source)
-        documents.append(Document(number, name, member.name, name, text, _language(text), sections))
-        reporting = dart.company(source)
-        if reporting and number == 1:
-            parties[Party(reporting[0], reporting[1], "Filer")] = None
-    rcept_no = members[0].name[:14] or None
-    return ParsedFiling(
-        filing_id=rcept_no,
-        form=documents[0].type or None,
-        accepted_at=None,
-        filed_on=parse_day(rcept_no[:8]) if rcept_no else None,
-        parties=tuple(parties),
-        documents=tuple(documents),
+    first = next(members)
+    source = dart.decode(first.body)
+    reporting = dart.company(source)
+    header = replace(
+        header,
+        form=dart.document_name(source) or None,
+        parties=(Party(reporting[0], reporting[1], "Filer"),) if reporting else (),
     )
+    return header, (_dart_document(member, number) for number, member in enumerate(chain([first], members), start=1))
+
+
+def _dart_document(member: dart.Member, number: int) -> Document:
+    source = dart.decode(member.body)
+    text, sections = dart.text_and_sections(source)
+    name = dart.document_name(source)
+    return Document(number, name, member.name, name, text, _language(text), sections)
 
 
 def _language(text: str) -> Literal["en", "ko"]:

@@ -3,16 +3,18 @@
 Format: the EDGAR Public Dissemination Service technical specification, and real submissions of 1994-2026. Four
 variants are read: bare `<SEC-DOCUMENT>`, the same inside a PEM wrapper, `<IMS-DOCUMENT>` (1990s), and the dissemination
 form `<SUBMISSION>` whose header is tags and whose lines may end in a bare CR. Text extraction is in `text`; nothing
-here decodes more than the header.
+here decodes more than the header, and no more of a body is in memory than a block, the header or one document.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Literal
 
+from ledgerline.filings.bodies import Body, content_end, find_all
 from ledgerline.filings.records import Party, RefusedFiling
 from ledgerline.filings.times import parse_acceptance, parse_day
 
@@ -22,8 +24,8 @@ Container = Literal["SEC-DOCUMENT", "IMS-DOCUMENT", "PEM", "SUBMISSION"]
 MAX_FILING_BYTES = 512 * 1024 * 1024
 # The largest real submissions have a few thousand documents; each costs a row.
 MAX_DOCUMENTS = 20_000
-# A header of 114 parties has about 100 kB.
-MAX_HEADER_BYTES = 8 * 1024 * 1024
+# A header of 114 parties has about 100 kB; what is beyond this is not read, and holds no more facts than memory bears.
+MAX_HEADER_BYTES = 1024 * 1024
 # The tags before <TEXT> are a handful of lines; what is longer is not looked at for tags.
 MAX_DOCUMENT_HEAD_BYTES = 16 * 1024
 
@@ -52,22 +54,26 @@ _ROLES = {
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Facts of a submission's header; None or empty where it does not say. `items` are titles as they stand."""
+    """Facts of a filing's header; None or empty where it does not say.
 
-    accession: str | None
-    form: str | None
-    accepted_at: datetime | None  # UTC
-    filed_on: date | None
-    parties: tuple[Party, ...]
-    items: tuple[str, ...]
+    `form` and `accession` as they stand (DART: the rcept_no); `period` is the last day that is reported on; `items` are
+    titles (8-K), or numbers in the dissemination form.
+    """
+
+    accession: str | None = None
+    form: str | None = None
+    accepted_at: datetime | None = None  # UTC
+    filed_on: date | None = None
     period: date | None = None
+    parties: tuple[Party, ...] = ()
+    items: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RawDocument:
-    """One `<DOCUMENT>`: its tags, and where the payload of `<TEXT>` lies in the body (bytes, end exclusive)."""
+    """One `<DOCUMENT>`: its tags, and where its inside lies in the body (bytes, end exclusive)."""
 
-    sequence: int | None
+    sequence: int
     type: str
     filename: str
     description: str
@@ -77,14 +83,14 @@ class RawDocument:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A valid container. The header is the bytes before the first document."""
+    """A valid container: the header is the bytes before the first document; `spans` are the insides of documents."""
 
     container: Container
     header_end: int
-    documents: tuple[RawDocument, ...]
+    spans: tuple[tuple[int, int], ...]
 
 
-def split(body: bytes) -> Submission:
+def split(body: Body) -> Submission:
     """Check a full submission and locate its documents. Raises RefusedFiling.
 
     Valid is: at least one `<DOCUMENT>` at the start of a line, as many closed as opened, and a closing token at the
@@ -94,24 +100,41 @@ def split(body: bytes) -> Submission:
     spans = _document_spans(body)
     if not spans:
         _refuse_without_documents(body)
-    if not body.rstrip(_WHITE).endswith(_CLOSING):
+    if not _is_closed(body):
         raise RefusedFiling(
             "truncated", f"{len(spans)} documents, but no closing token at the end of {len(body)} bytes"
         )
-    return Submission(container, spans[0][0], tuple(_raw_document(body, start, end) for start, end in spans))
+    return Submission(container, spans[0][0], spans)
 
 
-def read_header(body: bytes, submission: Submission) -> Header:
+def read_header(body: Body, submission: Submission) -> Header:
     """The header's facts. A header that cannot be read gives empty facts, never an error: the documents still count."""
-    head = (
-        body[: min(submission.header_end, MAX_HEADER_BYTES)].decode("latin-1").replace("\r\n", "\n").replace("\r", "\n")
-    )
-    if submission.container == "SUBMISSION":
-        return _tagged_header(head)
-    return _named_header(head)
+    head = body[: min(submission.header_end, MAX_HEADER_BYTES)].decode("latin-1")
+    return _header(head, _TAGS if submission.container == "SUBMISSION" else _NAMES)
 
 
-def _container(body: bytes) -> Container:
+def read_documents(body: Body, submission: Submission) -> tuple[RawDocument, ...]:
+    """The tags of every document; none of their texts is read.
+
+    Sequence numbers are as filed where they are distinct, else the documents' order: `sequence` identifies a document.
+    """
+    found = [_raw_document(body, span, number) for number, span in enumerate(submission.spans, start=1)]
+    if len({document.sequence for document in found}) < len(found):
+        found = [replace(document, sequence=number) for number, document in enumerate(found, start=1)]
+    return tuple(found)
+
+
+def payload_of(body: Body, document: RawDocument) -> bytes:
+    """The bytes between the first `<TEXT>` and the last `</TEXT>` of a document; none where it has no text."""
+    inside = body[document.start : document.end]
+    opened = inside.find(b"<TEXT>")
+    if opened < 0:
+        return b""
+    closed = inside.rfind(b"</TEXT>", opened)
+    return inside[opened + len(b"<TEXT>") : closed if closed >= 0 else len(inside)]
+
+
+def _container(body: Body) -> Container:
     if len(body) > MAX_FILING_BYTES:
         raise RefusedFiling("too_large", f"{len(body)} bytes, the cap is {MAX_FILING_BYTES}")
     start = body[:65536].lstrip(_WHITE + b"\xef\xbb\xbf")
@@ -126,67 +149,68 @@ def _container(body: bytes) -> Container:
     return found.group(1).decode("ascii")  # type: ignore[return-value]
 
 
-def _document_spans(body: bytes) -> list[tuple[int, int]]:
+def _document_spans(body: Body) -> tuple[tuple[int, int], ...]:
     """(start, end) of what lies between `<DOCUMENT>` and `</DOCUMENT>`; refuses where they do not alternate."""
     spans: list[tuple[int, int]] = []
-    opened = _find_tag(body, b"<DOCUMENT>", 0)
-    closed = _find_tag(body, b"</DOCUMENT>", 0)
-    while opened >= 0:
-        if 0 <= closed < opened:
+    opened = -1
+    for at, closing in _document_tags(body):
+        if closing and opened < 0:
+            raise RefusedFiling(
+                "unbalanced", f"a </DOCUMENT> at byte {at} closes nothing, after {len(spans)} documents"
+            )
+        if not closing and opened >= 0:
             break
-        start = opened + len(b"<DOCUMENT>")
-        opened = _find_tag(body, b"<DOCUMENT>", start)
-        if closed < 0 or 0 <= opened < closed:
-            raise RefusedFiling("truncated", f"document {len(spans) + 1} of a body of {len(body)} bytes is not closed")
-        spans.append((start, closed))
+        if not closing:
+            opened = at + len(b"<DOCUMENT>")
+            continue
+        spans.append((opened, at))
+        opened = -1
         if len(spans) > MAX_DOCUMENTS:
             raise RefusedFiling("bomb", f"more than {MAX_DOCUMENTS} documents in one submission")
-        closed = _find_tag(body, b"</DOCUMENT>", closed + 1)
-    if closed >= 0:
-        raise RefusedFiling(
-            "unbalanced", f"a </DOCUMENT> at byte {closed} closes nothing, after {len(spans)} documents"
-        )
-    return spans
+    if opened >= 0:
+        raise RefusedFiling("truncated", f"document {len(spans) + 1} of a body of {len(body)} bytes is not closed")
+    return tuple(spans)
 
 
-def _find_tag(body: bytes, tag: bytes, start: int) -> int:
-    """The next `tag` that begins a line, or -1."""
-    at = body.find(tag, start)
-    while at > 0 and body[at - 1] not in b"\r\n":
-        at = body.find(tag, at + 1)
-    return at
+def _document_tags(body: Body) -> Iterator[tuple[int, bool]]:
+    """(offset, whether it closes) of each document tag that begins a line. One search finds both tags."""
+    for at, before in find_all(body, b"DOCUMENT>", lead=len(b"\n</")):
+        for mark in (b"<", b"</"):
+            if before.endswith(mark) and before[: -len(mark)][-1:] in (b"\n", b"\r", b""):
+                yield at - len(mark), mark == b"</"
 
 
-def _refuse_without_documents(body: bytes) -> None:
-    ends = list(_HEADER_END.finditer(body, 0, MAX_HEADER_BYTES))
-    rest = body[ends[-1].end() :] if ends else b""
-    for token in _CLOSING:
-        rest = rest.replace(token, b"") if len(rest) < 1024 else rest
-    if ends and not rest.strip(_WHITE):
-        raise RefusedFiling("header_only", f"a header of {ends[-1].end()} bytes and no document behind it")
-    if not body.rstrip(_WHITE).endswith(_CLOSING):
+def _is_closed(body: Body) -> bool:
+    end = content_end(body, _WHITE)
+    return body[max(0, end - len(_CLOSING[-1])) : end].endswith(_CLOSING)
+
+
+def _refuse_without_documents(body: Body) -> None:
+    ends = list(_HEADER_END.finditer(body[:MAX_HEADER_BYTES]))
+    end = content_end(body, _WHITE)
+    if ends and end - ends[-1].end() < 1024:
+        rest = body[ends[-1].end() : end]
+        for token in _CLOSING:
+            rest = rest.replace(token, b"")
+        if not rest.strip(_WHITE):
+            raise RefusedFiling("header_only", f"a header of {ends[-1].end()} bytes and no document behind it")
+    if not _is_closed(body):
         raise RefusedFiling("truncated", f"{len(body)} bytes without a document and without a closing token")
     raise RefusedFiling("no_documents", f"{len(body)} bytes, none of them in a <DOCUMENT> at the start of a line")
 
 
-def _raw_document(body: bytes, start: int, end: int) -> RawDocument:
-    opened = body.find(b"<TEXT>", start, end)
-    if opened < 0:
-        return _with_tags(body[start : min(end, start + MAX_DOCUMENT_HEAD_BYTES)], end, end)
-    closed = body.rfind(b"</TEXT>", opened, end)
-    head = body[start : min(opened, start + MAX_DOCUMENT_HEAD_BYTES)]
-    return _with_tags(head, opened + len(b"<TEXT>"), end if closed < 0 else closed)
-
-
-def _with_tags(head: bytes, start: int, end: int) -> RawDocument:
+def _raw_document(body: Body, span: tuple[int, int], number: int) -> RawDocument:
+    start, end = span
+    head = body[start : min(end, start + MAX_DOCUMENT_HEAD_BYTES)]
     tags: dict[str, str] = {}
-    for line in re.split(rb"[\r\n]+", head):
+    for line in re.split(rb"[\r\n]+", head.partition(b"<TEXT>")[0]):
         if line.startswith(b"<"):
             name, closed, value = line[1:].partition(b">")
             if closed:
                 tags.setdefault(name.decode("latin-1"), decode_line(value))
     sequence = tags.get("SEQUENCE", "")
-    number = int(sequence) if sequence.isascii() and sequence.isdigit() and len(sequence) <= 9 else None
+    if sequence.isascii() and sequence.isdigit() and len(sequence) <= 9:
+        number = int(sequence)
     return RawDocument(number, tags.get("TYPE", ""), tags.get("FILENAME", ""), tags.get("DESCRIPTION", ""), start, end)
 
 
@@ -198,107 +222,69 @@ def decode_line(value: bytes) -> str:
         return value.decode("latin-1").strip()
 
 
-def _named_header(head: str) -> Header:
-    """`NAME:<tabs>value` lines; a role at the margin, `FILER:` or `<REPORTING-OWNER>`, opens a party's block.
+# What a line of a header is about, by its name in the two kinds of headers.
+_NAMES = {
+    "SEC-DOCUMENT": "opening",
+    "IMS-DOCUMENT": "opening",
+    "ACCESSION NUMBER": "accession",
+    "CONFORMED SUBMISSION TYPE": "form",
+    "ACCEPTANCE-DATETIME": "accepted",
+    "FILED AS OF DATE": "filed",
+    "CONFORMED PERIOD OF REPORT": "period",
+    "ITEM INFORMATION": "item",
+    "COMPANY CONFORMED NAME": "name",
+    "CENTRAL INDEX KEY": "cik",
+}
+_TAGS = {
+    "ACCESSION-NUMBER": "accession",
+    "TYPE": "form",
+    "ACCEPTANCE-DATETIME": "accepted",
+    "FILING-DATE": "filed",
+    "PERIOD": "period",
+    "ITEMS": "item",
+    "CONFORMED-NAME": "name",
+    "CIK": "cik",
+}
+_HEADER_LINE = re.compile(r"^(?:[ \t]*<([A-Z][A-Z0-9-]*)>|([^:\n]*):)([^\n]*)", re.M)
 
-    Names of sections (`COMPANY DATA:`) stand at the margin too, without their indent, in headers of the 1990s.
+
+def _header(head: str, keys: dict[str, str]) -> Header:
+    """The facts of `NAME:<tabs>value` and `<NAME>value` lines. A role without a value opens a party's block.
+
+    A role stands at the margin. Names of sections (`COMPANY DATA:`) stand there too, without their indent, in headers
+    of the 1990s. Of a fact that is repeated the first counts.
     """
     facts: dict[str, str] = {}
     items: list[str] = []
     parties: dict[Party, None] = {}  # a set that keeps order
     role, name = "", ""
-    for line in head.split("\n"):
-        stamp = line.strip()
-        if stamp.startswith(("<ACCEPTANCE-DATETIME>", "<SEC-DOCUMENT>", "<IMS-DOCUMENT>")):
-            tag, _, value = stamp[1:].partition(">")
-            facts.setdefault(tag, value)
-            continue
-        opened = _role_opened_by(line)
-        if opened:
-            role, name = opened, ""
-            continue
-        before, colon, value = line.partition(":")
-        if not colon:
-            continue
-        key, value = before.strip(), value.strip()
+    for line in _HEADER_LINE.finditer(head.replace("\r", "\n")):
+        key, value = line[1] or line[2], line[3].strip()
+        fact = keys.get(key.strip())
         if not value:
-            continue
-        if key == "ITEM INFORMATION":
+            if opened := _known_role(key):
+                role, name = opened, ""
+        elif fact == "item":
             items.append(value)
-        elif key == "COMPANY CONFORMED NAME":
+        elif fact == "name":
             name = value
-        elif key == "CENTRAL INDEX KEY" and role:
-            _add_party(parties, value, name, role)
-        else:
-            facts.setdefault(key, value)
-    accession = facts.get("ACCESSION NUMBER") or _accession_of(facts)
+        elif fact == "cik":
+            if role and value.isascii() and value.isdigit() and len(value) <= 10:
+                parties[Party(value.zfill(10), name, role)] = None
+        elif fact:
+            facts.setdefault(fact, value)
+    accession, suffix, _ = facts.get("opening", "").partition(".txt")
     return Header(
-        accession or None,
-        facts.get("CONFORMED SUBMISSION TYPE") or None,
-        parse_acceptance(facts.get("ACCEPTANCE-DATETIME", "")),
-        parse_day(facts.get("FILED AS OF DATE", "")),
-        tuple(parties),
-        tuple(items),
-        parse_day(facts.get("CONFORMED PERIOD OF REPORT", "")),
+        accession=facts.get("accession") or (accession.strip() if suffix else "") or None,
+        form=facts.get("form"),
+        accepted_at=parse_acceptance(facts.get("accepted", "")),
+        filed_on=parse_day(facts.get("filed", "")),
+        period=parse_day(facts.get("period", "")),
+        parties=tuple(parties),
+        items=tuple(items),
     )
 
 
-def _role_opened_by(line: str) -> str:
-    """The known role that a line at the margin names without a value, or ""."""
-    stamp = line.rstrip()
-    if stamp.endswith(":"):
-        return stamp[:-1] if stamp[:-1] in _ROLES else ""
-    if stamp.startswith("<") and stamp.endswith(">"):
-        return _known_role(stamp[1:-1])
-    return ""
-
-
-def _known_role(tag: str) -> str:
-    """The role of a tag, in which blanks are hyphens (`SUBJECT-COMPANY`), or ""."""
-    spaced = tag if tag in _ROLES else tag.replace("-", " ")
-    return spaced if spaced in _ROLES else ""
-
-
-def _accession_of(facts: dict[str, str]) -> str:
-    opening = facts.get("SEC-DOCUMENT") or facts.get("IMS-DOCUMENT") or ""
-    return opening.split(".txt")[0].strip() if ".txt" in opening else ""
-
-
-_TAG_LINE = re.compile(r"^<(/?)([A-Z][A-Z0-9-]*)>[ \t]*(.*)$")
-
-
-def _tagged_header(head: str) -> Header:
-    """`<NAME>value` lines; a role's tag opens a party's block. Block tags have no value."""
-    facts: dict[str, str] = {}
-    items: list[str] = []
-    parties: dict[Party, None] = {}  # a set that keeps order
-    role, name = "", ""
-    for line in head.split("\n"):
-        match = _TAG_LINE.match(line.strip())
-        if match is None or match.group(1):
-            continue
-        key, value = match.group(2), match.group(3).strip()
-        opened = "" if value else _known_role(key)
-        if opened:
-            role, name = opened, ""
-        elif key == "ITEMS":
-            items.append(value)
-        elif key == "CONFORMED-NAME":
-            name = value
-        elif key == "CIK" and role:
-            _add_party(parties, value, name, role)
-        else:
-            facts.setdefault(key, value)
-    return Header(
-        facts.get("ACCESSION-NUMBER") or None,
-        facts.get("TYPE") or None,
-        parse_acceptance(facts.get("ACCEPTANCE-DATETIME", "")),
-        parse_day(facts.get("FILING-DATE", "")),
-        tuple(parties),
-        tuple(items),
-    )
-
-
-def _add_party(parties: dict[Party, None], cik: str, name: str, role: str) -> None:
-    if cik.isascii() and cik.isdigit() and len(cik) <= 10:
-        parties[Party(cik.zfill(10), name, _ROLES[role])] = None
+def _known_role(name: str) -> str:
+    """The role that a name at the margin opens, as the feeds spell it, or ""; a tag has hyphens for blanks."""
+    return _ROLES.get(name) or _ROLES.get(name.replace("-", " "), "")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal, get_args
 
 from ledgerline.filings import dart, sgml
+from ledgerline.filings.bodies import Body, FileBody
 from ledgerline.filings.records import RefusedFiling, Source
+from ledgerline.filings.sgml import Header
+from ledgerline.filings.times import parse_day
 
 # Why a body is refused. A closed set: rows, monitors and `reprocess` select by it.
 Reason = Literal[
@@ -25,42 +29,41 @@ Reason = Literal[
 REASONS: tuple[str, ...] = get_args(Reason)
 
 
-def check(source: Source, body: bytes) -> None:
-    """Raise RefusedFiling with a code of `Reason` unless the body is a whole filing as its regulator serves it.
+def read_valid_header(source: Source, path: Path) -> Header:
+    """The header's facts of a filing in a file, read block by block. Raises RefusedFiling as `check` does, and OSError."""
+    with FileBody(path) as body:
+        return check(source, body)
+
+
+def check(source: Source, body: Body) -> Header:
+    """The header's facts of a body; raises RefusedFiling with a code of `Reason` unless it is a whole filing as served.
 
     EDGAR: documents opened and closed in turn, a closing token last. DART: a ZIP whose directory is sound, within the
-    caps on size and expansion, with a member <rcept_no>.xml; or one bare document.
+    caps on size and expansion, with a member <rcept_no>.xml; or one bare document. Of DART's facts only the rcept_no and
+    its day are known without unpacking, and nothing of a bare document.
     """
     if source == "edgar":
-        sgml.split(body)
-    elif source == "dart":
-        _check_dart(body)
-    else:
-        raise ValueError(f"unknown source {source!r}; give 'edgar' or 'dart'")
+        return sgml.read_header(body, sgml.split(body))
+    if source == "dart":
+        return _check_dart(body)
+    raise ValueError(f"unknown source {source!r}; give 'edgar' or 'dart'")
 
 
-def _check_dart(body: bytes) -> None:
+def _check_dart(body: Body) -> Header:
     if len(body) > sgml.MAX_FILING_BYTES:
         raise RefusedFiling("too_large", f"{len(body)} bytes, the cap is {sgml.MAX_FILING_BYTES}")
     start = body[:65536].lstrip(b"\xef\xbb\xbf \t\r\n\0")
     if not start:
         raise RefusedFiling("empty", f"{len(body)} bytes and nothing in them")
     if dart.looks_like_zip(body):
-        dart.check_zip(body).close()
-        return
+        rcept_no = dart.check_zip(body)
+        return Header(accession=rcept_no, filed_on=parse_day(rcept_no[:8]))
     if b"<result>" in start[:2048] and b"<status>" in start[:2048]:
         raise RefusedFiling("error_reply", f"a status instead of a document: {start[:160]!r}")
     lowered = start.lower()
     if not any(tag in lowered for tag in (b"<document", b"<html", b"<body", b"<section")):
         raise RefusedFiling("no_container", f"neither a ZIP nor a document: starts with {start[:40]!r}")
     closing = b"</document>" if b"<document" in lowered else b"</html>" if b"<html" in lowered else b""
-    if closing and closing not in body[-65536:].lower():
+    if closing and closing not in body[max(0, len(body) - 65536) :].lower():
         raise RefusedFiling("truncated", f"{len(body)} bytes without {closing.decode('ascii')} at the end")
-
-
-def read_valid_header(source, path):
-    body = path.read_bytes()
-    check(source, body)
-    if source != "edgar":
-        return sgml.Header(None, None, None, None, (), ())
-    return sgml.read_header(body, sgml.split(body))
+    return Header()

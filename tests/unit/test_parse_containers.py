@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
 from datetime import date, datetime, timezone
 
 import pytest
 
-from ledgerline.filings import validity
-from ledgerline.filings.parse import parse_filing
+from ledgerline.filings import bodies, sgml, validity
+from ledgerline.filings.parse import open_filing, parse_filing
 from ledgerline.filings.records import Party
 from tests.unit.parse_samples import DART, HEADER, VARIANTS, dart_zip, document, plain
 
@@ -42,8 +44,65 @@ def test_every_container_variant_gives_the_same_facts_and_text(variant):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_validity_test_accepts_every_container_variant(variant):
-    validity.check("edgar", VARIANTS[variant])
+def test_the_validity_test_of_a_file_gives_the_facts_of_the_header(variant, tmp_path):
+    path = tmp_path / "body"
+    path.write_bytes(VARIANTS[variant])
+    header = validity.read_valid_header("edgar", path)
+    filing = parse_filing("edgar", VARIANTS[variant])
+    assert (header.accession, header.form) == (filing.filing_id, filing.form)
+    assert (header.accepted_at, header.filed_on, header.parties) == (
+        filing.accepted_at,
+        filing.filed_on,
+        filing.parties,
+    )
+    assert header.period == date(2024, 3, 8)
+    assert header.items == (
+        ("2.02", "9.01")
+        if variant.startswith("dissemination")
+        else ("Results of Operations and Financial Condition", "Financial Statements and Exhibits")
+    )
+
+
+@pytest.mark.parametrize("variant", [*VARIANTS, "nothing", "no document", "a tag at the start"])
+@pytest.mark.parametrize("block", [1, 2, 3, 7, 64])
+def test_tags_are_found_wherever_the_blocks_of_a_body_end(variant, block, monkeypatch):
+    odd = {"nothing": b"", "no document": b"x" * 200, "a tag at the start": b"<DOCUMENT>\n</DOCUMENT></DOCUMENT>"}
+    body = odd.get(variant, VARIANTS.get(variant))
+    expected = [(at.start(1), at[1].startswith(b"</")) for at in re.finditer(rb"(?:^|[\r\n])(</?DOCUMENT>)", body)]
+    assert len(expected) == {"nothing": 0, "no document": 0, "a tag at the start": 2}.get(variant, 4)
+    monkeypatch.setattr(bodies, "BLOCK_BYTES", block)
+    assert list(sgml._document_tags(body)) == expected
+    assert bodies.content_end(body + b"\n" * 10, b"\n") == len(body.rstrip(b"\n"))
+
+
+def test_a_file_and_its_bytes_are_the_same_body(tmp_path):
+    path = tmp_path / "body"
+    path.write_bytes(plain())
+    with bodies.FileBody(path) as body:
+        assert len(body) == len(plain())
+        for part in (slice(None), slice(5, 9), slice(-9, None), slice(0, 10**9), slice(9, 5)):
+            assert body[part] == plain()[part]
+        assert parse_filing("edgar", body) == parse_filing("edgar", plain())
+        os.truncate(path, 10)
+        with pytest.raises(OSError, match="was cut"):
+            body[5:100]
+
+
+def test_the_documents_of_a_file_are_read_one_by_one(tmp_path):
+    path = tmp_path / "body"
+    path.write_bytes(plain())
+    with bodies.FileBody(path) as body:
+        header, documents = open_filing("edgar", body)
+        assert header.form == "8-K"
+        assert next(documents).type == "8-K"
+    with pytest.raises(ValueError, match="closed file"):
+        next(documents)
+
+
+def test_the_number_of_a_dart_zip_is_known_without_unpacking_it():
+    header = validity.check("dart", dart_zip())
+    assert (header.accession, header.filed_on, header.form) == ("20240311000001", date(2024, 3, 11), None)
+    assert validity.check("dart", DART.encode()) == sgml.Header()
 
 
 def test_roles_are_spelled_as_in_the_feeds():

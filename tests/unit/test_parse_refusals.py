@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ledgerline.filings import dart, sgml, text, validity
+from ledgerline.filings import sgml, text, validity
 from ledgerline.filings.parse import parse_filing
 from ledgerline.filings.records import RefusedFiling
 from tests.unit.parse_samples import DART, HEADER, VARIANTS, dart_zip, document, plain
@@ -45,12 +45,23 @@ REFUSED = [
 ]
 
 
+def on_disk(folder, reads):
+    """`reads(source, path)` as a function of a body."""
+
+    def read(source, body):
+        path = folder / "body"
+        path.write_bytes(body)
+        return reads(source, path)
+
+    return read
+
+
 @pytest.mark.parametrize(
     ("source", "body", "reason"), REFUSED, ids=[f"{s}-{r}-{n}" for n, (s, _, r) in enumerate(REFUSED)]
 )
-def test_a_bad_body_is_refused_with_its_reason(source, body, reason):
+def test_a_bad_body_is_refused_with_its_reason_in_memory_and_on_disk(source, body, reason, tmp_path):
     assert reason in validity.REASONS
-    for refuses in (validity.check, parse_filing):
+    for refuses in (validity.check, parse_filing, on_disk(tmp_path, validity.read_valid_header)):
         with pytest.raises(RefusedFiling) as refusal:
             refuses(source, body)
         assert refusal.value.reason == reason
@@ -63,11 +74,22 @@ def test_a_dart_member_in_no_known_encoding_is_refused():
     assert refusal.value.reason == "undecodable"
 
 
-def test_a_zip_whose_directory_understates_a_member_is_refused_before_it_fills_the_memory(monkeypatch):
-    monkeypatch.setattr(dart, "MAX_UNPACKED_BYTES", 1000)
-    monkeypatch.setattr(dart, "check_zip", lambda body: zipfile.ZipFile(io.BytesIO(body)))
+def test_a_zip_whose_directory_understates_a_member_is_refused_and_no_more_than_that_is_unpacked():
+    size, understated = (4 * 1024 * 1024).to_bytes(4, "little"), (1000).to_bytes(4, "little")
+    body = dart_zip({"20240311000001.xml": bytes(4 * 1024 * 1024)})
+    assert body.count(size) == 2  # the member's own header and the directory
     with pytest.raises(RefusedFiling) as refusal:
-        dart.read_members(dart_zip({"20240311000001.xml": b"x" * 5000}))
+        parse_filing("dart", body.replace(size, understated))
+    assert refusal.value.reason == "bad_zip"
+
+
+def test_a_zip_with_a_directory_of_more_than_any_filing_is_refused_before_it_is_read():
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for number in range(12_000):
+            archive.writestr(f"{number:050}", b"")
+    with pytest.raises(RefusedFiling) as refusal:
+        validity.check("dart", stream.getvalue())
     assert refusal.value.reason == "bomb"
 
 
