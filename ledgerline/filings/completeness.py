@@ -1,4 +1,4 @@
-"""Whether a day is complete: the regulator's own list of the day against the ledger. Pure; who asks is elsewhere.
+"""Whether a day is complete: the regulator's own list of the day against the ledger. Who asks when is elsewhere.
 
 A claim of completeness is only made from a list that was read whole and that the regulator has closed; what the list
 names is in the ledger and settled: published, or refused with a reason.
@@ -7,12 +7,18 @@ names is in the ledger and settled: published, or refused with a reason.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
-from ledgerline.filings.ports import DayClaim, DayIndex, LedgerRow
-from ledgerline.filings.records import Source
+import pyarrow as pa
+
+from ledgerline.errors import LedgerlineError
+from ledgerline.filings.ports import DayClaim, DayIndex, FilingLedger, LedgerRow, Regulator
+from ledgerline.filings.records import FilingRef, Source
+from ledgerline.filings.tables import COMPLETE_DAYS, DAY_INDEX
+from ledgerline.ports import Lake
 
 SETTLED = ("published", "refused")
 # More filings that the index lacks than this are not withdrawn filings but an index that is not whole.
@@ -38,6 +44,74 @@ class Completeness:
     @property
     def complete(self) -> bool:
         return not self.reason
+
+
+def read_index(
+    regulator: Regulator, ledger: FilingLedger, lake: Lake, day: date, clock: Callable[[], datetime]
+) -> Completeness:
+    """Read the day's index, ask a second witness about what it lacks, keep both in the lake, and judge the day.
+
+    Raises RegulatorUnavailable where a read failed: then nothing is kept and nothing is claimed.
+    """
+    rows = ledger.rows(regulator.source, day)
+    index = regulator.index(day)
+    if index is None:
+        return compare(regulator.source, day, None, rows)
+    extra = unlisted(index, rows)
+    confirmed = regulator.confirm([row.ref for row in extra]) if len(extra) <= MOST_UNLISTED else set()
+    lake.replace("day_index", index_row(index, confirmed, read_at=clock()), where=_where(regulator.source, day))
+    return compare(regulator.source, day, index, rows, confirmed=confirmed)
+
+
+def claim_day(
+    source: Source, ledger: FilingLedger, lake: Lake, day: date, clock: Callable[[], datetime]
+) -> tuple[Completeness, DayClaim | None]:
+    """Judge the day again, on the index that the lake holds, and claim it where it is complete.
+
+    A claim of the same filings is made once. Raises LedgerlineError where the day's index was never read.
+    """
+    kept = lake.read("day_index", where=_where(source, day)).to_pylist()
+    if not kept:
+        raise LedgerlineError(f"the index of {source} {day} was not read yet: materialize day_index of that day first")
+    index, confirmed = index_of(kept[0])
+    found = compare(source, day, index, ledger.rows(source, day), confirmed=confirmed)
+    if not found.complete:
+        return found, None
+    claim = claim_of(index, proved_at=clock())
+    known = {one.day: one for one in ledger.completions(source, since=day)}.get(day)
+    if known and known.index_digest == claim.index_digest:
+        claim = known
+    else:
+        ledger.completed(claim)
+    row = {"source": source, "day": day.isoformat(), "filings": claim.filings, "index_digest": claim.index_digest}
+    rows = pa.Table.from_pylist([{**row, "proved_at": claim.proved_at}], schema=COMPLETE_DAYS)
+    lake.replace("complete_days", rows, where=_where(source, day))
+    return found, claim
+
+
+def index_row(index: DayIndex, confirmed: Collection[str], *, read_at: datetime) -> pa.Table:
+    """The row of `day_index` (schema DAY_INDEX)."""
+    return pa.Table.from_pylist(
+        [
+            {
+                "source": index.source,
+                "day": index.day.isoformat(),
+                "filing_ids": sorted({ref.filing_id for ref in index.refs if ref.day == index.day}),
+                "confirmed": sorted(confirmed),
+                "final": index.final,
+                "written_at": index.written_at,
+                "read_at": read_at,
+            }
+        ],
+        schema=DAY_INDEX,
+    )
+
+
+def index_of(row: dict[str, Any]) -> tuple[DayIndex, set[str]]:
+    """The index of a row of `day_index`, by ids alone, and what a second witness confirmed."""
+    day = date.fromisoformat(row["day"])
+    refs = tuple(FilingRef(row["source"], one, day, "", ()) for one in row["filing_ids"])
+    return DayIndex(row["source"], day, refs, row["final"], row["written_at"]), set(row["confirmed"])
 
 
 def unlisted(index: DayIndex, rows: Sequence[LedgerRow]) -> list[LedgerRow]:
@@ -88,3 +162,7 @@ def claim_of(index: DayIndex, *, proved_at: datetime) -> DayClaim:
 
 def _some(ids: Sequence[str]) -> str:
     return ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
+
+
+def _where(source: Source, day: date) -> dict[str, str]:
+    return {"source": source, "day": day.isoformat()}
