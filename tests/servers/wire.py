@@ -75,6 +75,9 @@ class Answer:
         return self.body.size if isinstance(self.body, Streamed) else len(self.body)
 
 
+NO_ANSWER = Answer(200, b"", "", kind="reset")  # the connection is reset before a byte is sent
+
+
 @dataclass(frozen=True)
 class Request:
     """A GET as it arrived: `target` is path and query as sent, `at` the virtual time."""
@@ -177,14 +180,14 @@ class LoopbackServer:
         """Which bytes the request gets, apart from what happens to them on their way."""
         raise NotImplementedError
 
-    def handle(self, request: Request) -> tuple[Answer | None, str | None]:
-        """The answer (None: the connection is reset) and the fault of its way; writes the log."""
+    def handle(self, request: Request) -> tuple[Answer, str | None]:
+        """The answer and what happens to it on its way; writes the log."""
         with self.lock:
             fault = self.take_fault(request.target, request.at)
             answer = self.answer(request, fault)
             self.asked.append(Asked(request.at, request.target, answer.status, answer.kind, fault))
             self.user_agents.append(request.headers.get("User-Agent", ""))
-        return answer, "reset" if answer.kind == "reset" else fault if fault in TRANSPORT else None
+        return answer, "reset" if answer is NO_ANSWER else fault if fault in TRANSPORT else None
 
     def __enter__(self: Server) -> Server:
         owner = self
@@ -217,7 +220,6 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         state = self.server_state
         answer, fault = state.handle(Request(state.clock(), self.path, self.headers))
-        assert answer is not None
         try:
             self._send(answer, fault)
         except (BrokenPipeError, ConnectionResetError):  # the client hung up: a test may do that

@@ -5,9 +5,12 @@ from __future__ import annotations
 import gzip
 import hashlib
 import http.client
+import io
 import json
+import logging
 import re
 import tracemalloc
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta, timezone
@@ -17,13 +20,23 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ledgerline.filings.feeds import edgar_refusal, parse_feed_page, parse_master_index, ungzip
+from ledgerline.filings import dart as dart_documents
+from ledgerline.filings.feeds import (
+    CORRECTION,
+    edgar_refusal,
+    parse_dart_error,
+    parse_dart_list,
+    parse_feed_page,
+    parse_master_index,
+    ungzip,
+)
 from ledgerline.filings.records import RefusedFiling
 from ledgerline.filings.sgml import read_header, split
-from ledgerline.filings.times import EASTERN, eastern_day
+from ledgerline.filings.times import EASTERN, KOREA, eastern_day
 from ledgerline.filings.validity import check
 from sample.generate_archive import ensure_archive
 from tests.servers.clock import VirtualClock
+from tests.servers.dart import KEY, DartServer, DartSite, Report, korean_reports
 from tests.servers.edgar import EdgarServer, EdgarSite
 from tests.servers.edgar_filings import (
     WALKS,
@@ -35,7 +48,7 @@ from tests.servers.edgar_filings import (
     real_walk_filings,
     thinned,
 )
-from tests.servers.wire import Fault, Request
+from tests.servers.wire import Fault, LoopbackServer, Request, assert_key_never_logged
 from tests.shared_data import shared_data
 
 AGENT = {"User-Agent": "Ledgerline Tests tests@example.com"}
@@ -64,8 +77,11 @@ def server(filings: tuple[Filing, ...], clock: VirtualClock) -> Iterator[EdgarSe
         yield running
 
 
-def get(server: EdgarServer, path: str, **headers: str) -> httpx.Response:
-    return httpx.get(server.url + path, headers={**AGENT, **headers})
+CLIENT = httpx.Client(trust_env=False, verify=False, timeout=10)  # no TLS here, and it is dear to set up
+
+
+def get(server: LoopbackServer, path: str, **headers: str) -> httpx.Response:
+    return CLIENT.get(server.url + path, headers={**AGENT, **headers})
 
 
 def feed(site: EdgarSite, now: datetime, start: int = 0, count: int = 100):
@@ -497,7 +513,7 @@ def test_the_refusals_have_the_titles_of_the_real_ones() -> None:
 
 
 def test_a_client_without_contact_is_undeclared(server: EdgarServer) -> None:
-    response = httpx.get(server.url + FEED.format(start=0, count=10))
+    response = CLIENT.get(server.url + FEED.format(start=0, count=10))
     assert edgar_refusal(response.status_code, response.content) == "undeclared"
 
 
@@ -571,7 +587,7 @@ def test_a_connection_breaks_off_where_it_is_told_to(server: EdgarServer, filing
     received = bytearray()
 
     def read() -> None:
-        with httpx.stream("GET", server.url + path, headers=AGENT) as response:
+        with CLIENT.stream("GET", server.url + path, headers=AGENT) as response:
             for block in response.iter_raw():
                 received.extend(block)
 
@@ -606,7 +622,7 @@ def test_a_slow_answer_moves_the_clock_and_a_stalled_one_waits_for_the_client(
     assert clock() - before == timedelta(seconds=30)
     server.misbehave("stalled")
     with pytest.raises(httpx.ReadTimeout):
-        httpx.get(server.url + path, headers=AGENT, timeout=0.2)
+        CLIENT.get(server.url + path, headers=AGENT, timeout=0.2)
 
 
 def test_faults_come_by_script_by_window_and_by_seeded_chance(filings, clock: VirtualClock) -> None:
@@ -657,3 +673,209 @@ def test_the_clock_stands_still_until_it_is_moved() -> None:
 
 def test_the_archive_folder_of_the_module_is_only_read(filings) -> None:
     assert all(one.body is None or isinstance(one.body, Path) for one in filings)
+
+
+# ---------------------------------------------------------------------------------------------------------------- DART
+
+
+def kst(hour: int, minute: int = 0, *, day: date = DAY) -> datetime:
+    """A Korean clock time as UTC."""
+    return datetime(day.year, day.month, day.day, hour, minute, tzinfo=KOREA).astimezone(timezone.utc)
+
+
+@pytest.fixture(scope="module")
+def reports() -> tuple[Report, ...]:
+    return korean_reports([DAY - timedelta(days=1), DAY], per_day=320, seed=5)
+
+
+@pytest.fixture
+def dart(reports: tuple[Report, ...]) -> Iterator[DartServer]:
+    with DartServer(reports, clock=VirtualClock(kst(20)), seed=5) as running:
+        yield running
+
+
+def listing(page: int = 1, *, day: date = DAY, count: int = 100, key: str = KEY, more: str = "") -> str:
+    window = f"bgn_de={day:%Y%m%d}&end_de={day:%Y%m%d}"
+    return f"/api/list.json?crtfc_key={key}&{window}&page_no={page}&page_count={count}{more}"
+
+
+def document(rcept_no: str, key: str = KEY) -> str:
+    return f"/api/document.xml?crtfc_key={key}&rcept_no={rcept_no}"
+
+
+def rows_of(site: DartSite, now: datetime, more: str = "") -> list[dict[str, str]]:
+    rows: list[dict[str, str]] = []
+    while True:
+        body = json.loads(site.answer(Request(now, listing(len(rows) // 100 + 1, more=more))).body)
+        rows += body.get("list", [])
+        if len(rows) == body.get("total_count", 0):
+            return rows
+
+
+def test_a_day_of_dart_has_hundreds_of_rows_in_pages_with_padded_names(dart: DartServer) -> None:
+    first = get(dart, listing()).json()
+    assert (first["status"], first["total_count"], first["total_page"], len(first["list"])) == ("000", 320, 4, 100)
+    rows = rows_of(dart.site, kst(20))
+    assert {row["rcept_no"] for row in rows} == set(dart.truth(DAY))
+    assert all(row["rcept_dt"] == "20260303" and row["report_nm"].endswith(" ") for row in rows)
+    assert any(row["stock_code"] == "" for row in rows)
+    page = parse_dart_list(get(dart, listing(4)).content)
+    assert (page.page_no, page.total_count, len(page.refs)) == (4, 320, 20)
+
+
+def test_rows_are_in_no_order_of_their_numbers_and_are_inserted_between_others(reports) -> None:
+    site = DartSite(reports)
+    numbers = [row["rcept_no"] for row in rows_of(site, kst(20)) if row["rcept_no"][8] == "0"]
+    assert numbers != sorted(numbers)
+    assert numbers != sorted(numbers, reverse=True)
+    for order in ("", "&sort_mth=asc"):
+        before = [row["rcept_no"] for row in rows_of(site, kst(16, 30), order)]
+        after = [row["rcept_no"] for row in rows_of(site, kst(16, 40), order)]
+        assert [one for one in after if one in set(before)] == before
+        places = [after.index(one) for one in after if one not in set(before)]
+        assert places
+        edge = range(len(places)) if order == "" else range(len(before), len(after))
+        assert set(places) != set(edge)  # not only at the end where the newest are
+
+
+def test_counts_change_while_the_day_goes_on_and_a_day_without_reports_is_013(reports) -> None:
+    site = DartSite(reports)
+    counts = [len(rows_of(site, kst(hour))) for hour in (6, 9, 12, 16, 20)]
+    assert counts == sorted(counts)
+    assert counts[0] == 0 < counts[1] < counts[-1] == 320
+    nothing = site.answer(Request(kst(20), listing(day=date(2026, 3, 8)))).body
+    assert nothing == '{"status":"013","message":"조회된 데이타가 없습니다."}'.encode()
+    digest = hashlib.sha256(nothing).hexdigest()
+    assert (len(nothing), digest[:8]) == (65, "5b9f4487")  # of a live answer
+
+
+def test_a_correction_is_a_new_report_of_the_company_and_marks_the_old_one_later(reports) -> None:
+    site = DartSite(reports)
+    corrections = [one for one in site.truth(DAY).values() if one.corrects]
+    assert len(corrections) > 10
+    for one in corrections:
+        old = site.reports[one.corrects]
+        assert one.corp_code == old.corp_code
+        assert one.received_at >= old.received_at
+        assert CORRECTION.sub("", one.title) == CORRECTION.sub("", old.title) != one.title
+    one = next(one for one in corrections if site.reports[one.corrects].day == DAY)
+    first = min(other.listed_at for other in corrections if other.corrects == one.corrects)
+
+    def remark(now: datetime) -> str:
+        return next(row["rm"] for row in rows_of(site, now) if row["rcept_no"] == one.corrects)
+
+    assert remark(first) == remark(first - timedelta(seconds=1)) + "정"
+
+
+def test_a_document_is_014_for_the_first_minutes_and_then_a_zip_that_looks_as_bad_as_real_ones(reports) -> None:
+    site = DartSite(reports)
+    encodings, absolute, attached, never = Counter(), 0, 0, 0
+    for one in site.truth(DAY).values():
+        if one.document_at is None:
+            never += 1
+            assert parse_dart_error(site.answer(Request(kst(23), document(one.rcept_no))).body)[0] == "014"
+            continue
+        early = site.answer(Request(one.document_at - timedelta(seconds=1), document(one.rcept_no)))
+        assert (early.status, early.content_type) == (200, "application/xml;charset=UTF-8")
+        assert parse_dart_error(early.body) == ("014", "파일이 존재하지 않습니다.")
+        body = site.answer(Request(one.document_at, document(one.rcept_no))).body
+        assert (len(body), hashlib.sha256(body).hexdigest()) == (one.size, one.sha256)
+        check("dart", body)
+        with zipfile.ZipFile(io.BytesIO(body)) as archive:
+            entries_of_zip = archive.infolist()
+            assert {entry.date_time[:3] for entry in entries_of_zip} == {(2107, 15, 14)}
+            main = next(entry for entry in entries_of_zip if entry.filename.endswith(f"{one.rcept_no}.xml"))
+            absolute += main.filename.startswith("/")
+            attached += entries_of_zip[0].filename.endswith("_00760.xml")
+            encodings[one.encoding] += 1
+            source = archive.read(main)
+        text = dart_documents.decode(source)
+        assert text == source.decode(one.encoding)
+        assert re.search(r"&(?![a-zA-Z#])", text)  # ill-formed
+        if one.encoding == "cp949" and one.kind == "dart":
+            assert text.startswith('<?xml version="1.0" encoding="utf-8"?>')
+    assert never > 0
+    assert absolute > 20
+    assert attached > 5
+    assert encodings["cp949"] > 50 < encodings["utf-8"]
+
+
+def test_a_wrong_key_and_wrong_fields_are_errors_that_repeat_the_key(dart: DartServer) -> None:
+    wrong = "f" * 40
+    for path in (listing(key=wrong), document("20260303000001", key=wrong)):
+        status, message = parse_dart_error(get(dart, path).content)
+        assert (status, wrong in message) == ("010", True)
+    for path in (listing(count=101), listing(0), listing(more="&end_de=x").replace("&end_de=20260303", "")):
+        assert get(dart, path).json()["status"] == "100"
+    long = listing().replace("bgn_de=20260303", "bgn_de=20251101")
+    assert get(dart, long).json()["status"] == "100"
+    assert get(dart, long + "&corp_code=00126380").json()["status"] in ("000", "013")
+
+
+def test_the_list_of_corporations_is_a_zip_with_one_member(dart: DartServer) -> None:
+    answer = get(dart, f"/api/corpCode.xml?crtfc_key={KEY}")
+    assert answer.headers["Content-Type"] == "application/x-msdownload;charset=UTF-8"
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.namelist() == ["CORPCODE.xml"]
+        text = archive.read("CORPCODE.xml").decode()
+    assert "<corp_code>00126380</corp_code>" in text
+    assert "<stock_code> </stock_code>" in text
+
+
+def test_020_in_the_middle_of_page_3_and_800_for_an_hour(dart: DartServer) -> None:
+    dart.misbehave("dart_020", where="page_no=3")
+    assert [get(dart, listing(page)).json()["status"] for page in (1, 2, 3, 3)] == ["000", "000", "020", "000"]
+    dart.misbehave("dart_800", times=None, since=kst(20), until=kst(21))
+    number = next(iter(dart.truth(DAY)))
+    assert get(dart, listing()).json()["status"] == "800"
+    assert parse_dart_error(get(dart, document(number)).content)[0] == "800"
+    dart.clock.advance_to(kst(21))
+    assert get(dart, listing()).json()["status"] == "000"
+
+
+def test_a_used_up_quota_is_020_until_the_korean_day_turns(reports) -> None:
+    clock = VirtualClock(kst(22))
+    with DartServer(reports, clock=clock, per_day=3) as server:
+        assert [get(server, listing()).json()["status"] for _ in range(5)] == ["000"] * 3 + ["020"] * 2
+        assert server.asked_over_quota == 2
+        clock.advance_to(kst(23, 59))
+        assert get(server, listing()).json()["status"] == "020"
+        clock.advance_to(kst(0, day=DAY + timedelta(days=1)))
+        assert get(server, listing()).json()["status"] == "000"
+        server.misbehave("quota")
+        assert [get(server, listing()).json()["status"] for _ in range(2)] == ["020"] * 2
+
+
+def test_the_1001st_request_of_a_minute_is_reset_and_the_address_stays_blocked(reports) -> None:
+    clock = VirtualClock(kst(20))
+    with DartServer(reports, clock=clock) as server:
+        for _ in range(1000):
+            assert get(server, listing(count=1)).status_code == 200
+        with pytest.raises(httpx.TransportError):
+            get(server, listing())
+        clock.sleep(3600)
+        with pytest.raises(httpx.TransportError):
+            get(server, listing())
+        assert server.asked_while_blocked == 1
+        clock.sleep(24 * 3600)
+        assert get(server, listing()).status_code == 200
+
+
+def test_a_page_that_shifted_lacks_the_row_that_moved(dart: DartServer) -> None:
+    dart.misbehave("page_shift")
+    assert get(dart, listing()).json()["total_count"] == 319
+    assert get(dart, listing()).json()["total_count"] == 320
+
+
+def test_the_key_is_found_in_logs_and_not_repeated_by_the_failure(dart: DartServer, caplog) -> None:
+    assert_key_never_logged("list.json?crtfc_key=***", KEY)
+    caplog.set_level(logging.INFO, logger="httpx")
+    logger = logging.getLogger("httpx")
+    filters, logger.filters = logger.filters, []  # what masks the key in the client under test
+    try:
+        get(dart, listing())
+    finally:
+        logger.filters = filters
+    with pytest.raises(AssertionError, match="the key is in line 1 of") as caught:
+        assert_key_never_logged(caplog.text, KEY)
+    assert KEY not in str(caught.value)
