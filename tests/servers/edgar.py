@@ -35,6 +35,7 @@ COUNTS = (10, 20, 40, 80, 100)
 ROW_SECONDS = (25, 70)  # from acceptance to its rows in the feed; rows come in the order of acceptance
 BODY_SECONDS = (8, 60)  # from acceptance to Last-Modified: median 25, 50 of 60 measured ones are below 60
 BODY_TAIL = (75, 120, 224, 422, 1238)
+NOT_YET_SECONDS = 25  # that a late body is not there yet after its row
 OVERNIGHT = timedelta(hours=10, minutes=42)  # accepted in the evening, public next morning
 LETTER_DAYS = (28, 73)  # CORRESP and UPLOAD are released that much later
 INDEX_MINUTES = (6 * 60, 23 * 60)  # seconds after 22:00 Eastern at which the day's index is written
@@ -138,9 +139,10 @@ class EdgarSite:
     """Which bytes EDGAR answers at a time, and what it published. No sockets, no faults of the network.
 
     `body_scale` shrinks generated bodies, `large` gives accessions a size in bytes. Shares (0 to 1) of the filings:
-    `feed_misses` are in the index and never in the feed, `index_misses` the reverse, `late_rows` get their rows up to
-    30 minutes late between older ones, `changed` are served with other bytes some hours later. `letters` CORRESP and
-    UPLOAD of weeks before are released on the days of the filings: in the index alone.
+    `feed_misses` are in the index and never in the feed, `index_misses` the reverse; `late_rows` get their rows up to
+    30 minutes late, between older ones; `late_bodies` are absent for 25 seconds after their row; `changed` are served
+    with other bytes some hours later. `letters` CORRESP and UPLOAD of weeks before are released on the days of the
+    filings, in the index alone. `recent_rows` is how many filings of a company its first submissions page holds.
     """
 
     def __init__(
@@ -153,6 +155,7 @@ class EdgarSite:
         feed_misses: float = 0.0,
         index_misses: float = 0.0,
         late_rows: float = 0.0,
+        late_bodies: float = 0.0,
         changed: float = 0.0,
         letters: int = 0,
         recent_rows: int = 1000,
@@ -176,6 +179,8 @@ class EdgarSite:
                 if chance.random() < late_rows:
                     row_at += timedelta(seconds=chance.uniform(60, 1800))
             public_at = filing.public_at or self._public_at(filing)
+            if row_at is not None and chance.random() < late_bodies:
+                public_at = max(public_at, row_at + timedelta(seconds=NOT_YET_SECONDS))
             index_day = self._index_day(filing, public_at) if in_index else None
             one = Published(filing, row_at, public_at, index_day)
             one.versions.append(self._version(one, public_at, 1))
@@ -279,7 +284,7 @@ class EdgarSite:
                 filed,
                 accepted,
                 (Party(other.rows[0].cik, other.rows[0].name, "Filer"),),
-                size="46 KB",
+                size="46 KB",  # both kinds are letters of some pages
                 in_feed=False,
                 public_at=other.accepted_at,
             )

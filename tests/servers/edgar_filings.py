@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import re
 import tarfile
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta, timezone
@@ -16,6 +17,9 @@ from pathlib import Path
 
 from ledgerline.filings.feeds import parse_master_index
 from ledgerline.filings.times import EASTERN, eastern_day
+from sample.generate_archive import ensure_archive
+from tests.servers.wire import draw
+from tests.shared_data import find_shared_data
 
 WALKS = "20251212T*_type-all_count100_pages52.tar.gz"
 BODY_FOLDERS = ("full", "nc", "malformed")
@@ -25,6 +29,28 @@ ENTRY = re.compile(
     rb"<id>[^<]*accession-number=(?P<accession>[\d-]+)</id>\s*</entry>",
     re.DOTALL,
 )
+# Bytes of 271,974 submissions of August to December 2025: quantiles 0, 10, 25, 50, 75, 90, 95, 99, 100 %.
+SIZES = {
+    "4": (2727, 4701, 5087, 6347, 9803, 17119, 24798, 331336, 2091781),
+    "424B2": (8560, 269189, 417133, 652629, 1073233, 2277476, 2842983, 3620831, 37391197),
+    "8-K": (6368, 158992, 202918, 331206, 879594, 3827734, 7647228, 25058112, 259186547),
+    "NPORT-P": (4765, 40722, 93527, 373418, 2076680, 17322671, 39531692, 105453142, 409877701),
+    "13F-HR": (3520, 7745, 19902, 51908, 123273, 343657, 713558, 2540152, 25660933),
+    "D": (5388, 6008, 6803, 7460, 8978, 11317, 13307, 18544, 69267),
+    "144": (3811, 4463, 4905, 5778, 7492, 11436, 15715, 43670, 376432),
+    "6-K": (2779, 18212, 28073, 73707, 688491, 4289762, 8072554, 25255608, 181367769),
+    "10-Q": (34948, 3734949, 5890014, 8681606, 12848516, 21073602, 30527257, 55723538, 206656435),
+    "10-K": (381184, 3028405, 6516100, 11978885, 17484024, 25831847, 35503101, 96042779, 166514468),
+    "3": (2636, 3034, 3861, 9866, 18019, 217488, 388308, 605205, 1307608),
+    "424B5": (8280, 275205, 470829, 650910, 951359, 1347939, 2220849, 10179843, 24100583),
+    "S-1": (7436, 610155, 1134685, 5704623, 12767129, 22465003, 34724212, 75725270, 121807917),
+    "S-8": (84299, 203863, 225564, 278038, 415822, 671085, 896819, 6977617, 53642634),
+    "DEF 14A": (26925, 429768, 1006512, 2399232, 5448751, 12433027, 26263375, 82513894, 177297454),
+    "SC 13": (4952, 6674, 7638, 10821, 14623, 22353, 35313, 191934, 4594204),
+    "EFFECT": (1514, 1705, 1753, 1828, 1929, 2055, 2596, 6910, 52001),
+    "": (948, 5092, 8340, 89569, 641856, 3146026, 8766952, 50082692, 409877701),  # all forms
+}
+QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
 SUMMARY = re.compile(
     r"\s*(?:<b>Film#:</b> (?P<film>\d+) )?\s*<b>Filed:</b> (?P<filed>\S+) <b>AccNo:</b> \S+ "
     r"<b>Size:</b> (?P<size>[^\n]*)(?P<items>(?:\n<br>[^\n]*)*)"
@@ -51,7 +77,7 @@ class Filing:
     filed: date
     accepted_at: datetime  # UTC
     rows: tuple[Party, ...]
-    size: str = "9 KB"  # as the feed says it
+    size: str = ""  # as the feed says it, "413 KB"; empty: drawn from the sizes of the form
     film: str = ""  # number of the film of a filing on paper
     items: tuple[str, ...] = ()  # lines of the feed, "Item 8.01: Other Events"
     body: Path | None = None  # None: it is generated
@@ -67,6 +93,9 @@ class Filing:
 
     @property
     def bytes(self) -> int:
+        """The size that the real filing had, or may have had."""
+        if not self.size:
+            return drawn_size(self.form, self.accession)
         number, _, unit = self.size.partition(" ")
         return int(number) * {"KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}.get(unit, 1)
 
@@ -151,6 +180,15 @@ def archive_filings(archive: Path) -> tuple[Filing, ...]:
     return tuple(sorted(found, key=lambda one: (one.accepted_at, one.accession)))
 
 
+def a_day_of_filings(sample: Path, *, limit: int | None = None) -> tuple[date, tuple[Filing, ...]]:
+    """A day and its filings (with those of the evening before): the real walks where they are at hand, else the sample
+    archive, which is generated in the folder `sample`. `limit` thins them out."""
+    real = find_shared_data("filings")
+    filings = real_walk_filings(real) if real else archive_filings(ensure_archive(sample))
+    day = max(one.filed for one in filings)
+    return day, filings if limit is None else thinned(filings, limit)
+
+
 def thinned(filings: Sequence[Filing], limit: int) -> tuple[Filing, ...]:
     """About `limit` of the filings, evenly over the time, so that a small day has the shape of the whole one."""
     if limit >= len(filings):
@@ -180,8 +218,19 @@ def _moved(one: Filing, days: int) -> Filing:
         public_at=later(one.public_at),
         row_by=later(one.row_by),
         row_not_before=later(one.row_not_before),
+        size=one.size if one.body is None else "",
         body=None,
     )
+
+
+def drawn_size(form: str, accession: str) -> int:
+    """Bytes by the real distribution of the form, the same for an accession each time."""
+    known = next((name for name in (form, form.partition("/")[0], form[:5]) if name in SIZES), "")
+    chance = draw("size", accession).random()
+    at = min(bisect_right(QUANTILES, chance), len(QUANTILES) - 1)
+    low, high = QUANTILES[at - 1], QUANTILES[at]
+    smaller, larger = SIZES[known][at - 1], SIZES[known][at]
+    return int(smaller * (larger / smaller) ** ((chance - low) / (high - low)))
 
 
 def filings_of_entries(entries: Sequence[bytes], archive: Path) -> list[Filing]:
@@ -251,7 +300,8 @@ def entries(filing: Filing) -> list[bytes]:
     stamp = eastern(filing.accepted_at).isoformat()
     bare = filing.accession.replace("-", "")
     film = f"<b>Film#:</b> {filing.film}  " if filing.film else " "
-    said = f"{film}<b>Filed:</b> {filing.filed} <b>AccNo:</b> {filing.accession} <b>Size:</b> {filing.size}"
+    size = filing.size or said_size(filing.bytes)
+    said = f"{film}<b>Filed:</b> {filing.filed} <b>AccNo:</b> {filing.accession} <b>Size:</b> {size}"
     items = "".join(f"\n<br>{html.escape(item, quote=False)}" for item in filing.items)
     form = escaped(filing.form)
     made = []
@@ -265,6 +315,10 @@ def entries(filing: Filing) -> list[bytes]:
             f"<id>urn:tag:sec.gov,2008:accession-number={filing.accession}</id>\n</entry>"
         )
     return [entry.encode("iso-8859-1", "xmlcharrefreplace") for entry in made]
+
+
+def said_size(size: int) -> str:
+    return f"{max(1, round(size / 1000))} KB" if size < 1_000_000 else f"{round(size / 1_000_000)} MB"
 
 
 def escaped(text: str) -> str:

@@ -41,7 +41,9 @@ from tests.servers.edgar import EdgarServer, EdgarSite
 from tests.servers.edgar_filings import (
     WALKS,
     Filing,
+    a_day_of_filings,
     archive_filings,
+    drawn_size,
     entries,
     moved,
     read_walk,
@@ -218,6 +220,17 @@ def _refs(rows: tuple[bytes, ...]):
     ).refs
 
 
+def test_a_day_is_real_where_the_data_is_at_hand_and_else_of_the_sample_archive(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("tests.servers.edgar_filings.find_shared_data", lambda name: None)
+    day, few = a_day_of_filings(tmp_path / "sample", limit=50)
+    assert (day, len(few)) == (DAY, 50)
+    monkeypatch.undo()
+    shared_data("filings")
+    day, whole = a_day_of_filings(tmp_path / "sample")
+    assert (day, len(whole)) == (date(2025, 12, 12), 3318)
+    assert len(EdgarSite(whole).truth(day)) == 2549
+
+
 def test_a_thinned_day_keeps_its_shape_and_a_moved_one_its_clock_times_across_dst(filings) -> None:
     few = thinned(filings, 30)
     assert len(few) == 30
@@ -278,6 +291,23 @@ def test_a_submission_is_there_from_its_last_modified_on_and_absent_before(filin
         assert edgar_refusal(before.status, before.body) == "absent"
         there = site.answer(Request(one.public_at, path))
         assert (there.status, parsedate_to_datetime(there.headers["Last-Modified"])) == (200, one.public_at)
+
+
+def test_a_late_body_is_absent_for_25_seconds_after_its_row(filings) -> None:
+    site = EdgarSite(filings, seed=7, late_bodies=1.0)
+    for one in site.published.values():
+        if one.row_at is not None:
+            assert one.public_at - one.row_at >= timedelta(seconds=25)
+    assert site.truth(by=at(18)).keys() >= {ref.filing_id for ref in walk(site, at(18))}
+
+
+def test_sizes_are_drawn_from_the_real_ones_of_the_form(filings) -> None:
+    many = [drawn_size("8-K", f"{number}") for number in range(2000)]
+    assert 250_000 < sorted(many)[1000] < 420_000
+    assert 5_000_000 < sorted(many)[1900] < 11_000_000
+    assert drawn_size("8-K/A", "1") == drawn_size("8-K", "1") != drawn_size("10-K", "1")
+    small, whole = (EdgarSite(moved(filings, 7), body_scale=scale).truth() for scale in (0.01, 0.5))
+    assert sum(one.size for one in whole.values()) > 10 * sum(one.size for one in small.values())
 
 
 def test_delays_are_as_measured_and_letters_come_out_weeks_later_in_the_index_alone(filings) -> None:
