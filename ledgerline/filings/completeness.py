@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -25,11 +25,15 @@ SETTLED = ("published", "refused")
 MOST_UNLISTED = 20
 
 
+# The index is written over minutes; what became public while it was may be in the next one.
+WRITING = timedelta(minutes=30)
+
+
 @dataclass(frozen=True, slots=True)
 class Completeness:
-    """The index of a day against the ledger, as filing ids: `missing` are not known, `unsettled` are at work, `unlisted`
-    are known of the day and not in its index, `contradicted` are those of them that a second witness dates to the day.
-    `reason` is one sentence that says why the day is not complete; empty where it is."""
+    """The index of a day against the ledger, as filing ids: `missing` are listed and not known, `unsettled` are listed
+    and at work, `unlisted` should be listed and are not, `contradicted` are those of them that a second witness dates to
+    the day. `reason` is one sentence that says why the day is not complete; empty where it is."""
 
     source: Source
     day: date
@@ -53,10 +57,10 @@ def read_index(
 
     Raises RegulatorUnavailable where a read failed: then nothing is kept and nothing is claimed.
     """
-    rows = ledger.rows(regulator.source, day)
     index = regulator.index(day)
     if index is None:
-        return compare(regulator.source, day, None, rows)
+        return compare(regulator.source, day, None, [])
+    rows = _rows(ledger, index)
     extra = unlisted(index, rows)
     confirmed = regulator.confirm([row.ref for row in extra]) if len(extra) <= MOST_UNLISTED else set()
     lake.replace("day_index", index_row(index, confirmed, read_at=clock()), where=_where(regulator.source, day))
@@ -74,7 +78,7 @@ def claim_day(
     if not kept:
         raise LedgerlineError(f"the index of {source} {day} was not read yet: materialize day_index of that day first")
     index, confirmed = index_of(kept[0])
-    found = compare(source, day, index, ledger.rows(source, day), confirmed=confirmed)
+    found = compare(source, day, index, _rows(ledger, index), confirmed=confirmed)
     if not found.complete:
         return found, None
     claim = claim_of(index, proved_at=clock())
@@ -96,7 +100,7 @@ def index_row(index: DayIndex, confirmed: Collection[str], *, read_at: datetime)
             {
                 "source": index.source,
                 "day": index.day.isoformat(),
-                "filing_ids": sorted({ref.filing_id for ref in index.refs if ref.day == index.day}),
+                "filing_ids": _listed(index),
                 "confirmed": sorted(confirmed),
                 "final": index.final,
                 "written_at": index.written_at,
@@ -115,27 +119,31 @@ def index_of(row: dict[str, Any]) -> tuple[DayIndex, set[str]]:
 
 
 def unlisted(index: DayIndex, rows: Sequence[LedgerRow]) -> list[LedgerRow]:
-    """Rows of the day that its index should list and does not: known before it was written, and by another witness."""
-    listed = {ref.filing_id for ref in index.refs}
+    """Rows of the day that were seen before its index was written, and that neither it nor another index lists."""
+    listed = set(_listed(index))
     return [
         row
         for row in rows
-        if row.ref.filing_id not in listed
-        and row.witnesses != ("archive",)
-        and not (index.written_at and row.ref.accepted_at and row.ref.accepted_at >= index.written_at)
+        if row.ref.day == index.day
+        and row.ref.filing_id not in listed
+        and not {"index", "archive"} & set(row.witnesses)
+        and not (index.written_at and row.first_seen_at >= index.written_at - WRITING)
     ]
 
 
 def compare(
     source: Source, day: date, index: DayIndex | None, rows: Sequence[LedgerRow], *, confirmed: Collection[str] = ()
 ) -> Completeness:
-    """Judge a day. `confirmed` are ids of `unlisted` rows that a second witness dates to the day as well."""
+    """Judge a day by rows of the ledger: those of the day, and those of the filings that its index lists.
+
+    `confirmed` are ids of `unlisted` rows that a second witness dates to the day as well.
+    """
     if index is None:
         return Completeness(source, day, 0, 0, (), (), (), (), f"{source} has not written its list of {day} yet")
     states = {row.ref.filing_id: row.state for row in rows}
-    ids = sorted(ref.filing_id for ref in index.refs if ref.day == day)
+    ids = _listed(index)
     missing = tuple(one for one in ids if one not in states)
-    unsettled = tuple(one for one in sorted(states) if states[one] not in SETTLED)
+    unsettled = tuple(one for one in ids if one in states and states[one] not in SETTLED)
     extra = tuple(row.ref.filing_id for row in unlisted(index, rows))
     contradicted = tuple(one for one in extra if one in confirmed)
     reasons = []
@@ -144,7 +152,9 @@ def compare(
     if missing:
         reasons.append(f"{len(missing)} of {len(ids)} listed filings are not known: {_some(missing)}")
     if unsettled:
-        reasons.append(f"{len(unsettled)} filings are neither published nor refused: {_some(unsettled)}")
+        reasons.append(
+            f"{len(unsettled)} of {len(ids)} listed filings are neither published nor refused: {_some(unsettled)}"
+        )
     if contradicted:
         reasons.append(f"the list lacks {len(contradicted)} filings of the day: {_some(contradicted)}")
     elif len(extra) > MOST_UNLISTED:
@@ -155,9 +165,20 @@ def compare(
 
 def claim_of(index: DayIndex, *, proved_at: datetime) -> DayClaim:
     """The claim that a complete day makes, with the digest of the ids that its index lists."""
-    ids = sorted({ref.filing_id for ref in index.refs if ref.day == index.day})
+    ids = _listed(index)
     digest = hashlib.sha256("\n".join(ids).encode()).hexdigest()
     return DayClaim(index.source, index.day, len(ids), digest, proved_at)
+
+
+def _listed(index: DayIndex) -> list[str]:
+    return sorted({ref.filing_id for ref in index.refs})
+
+
+def _rows(ledger: FilingLedger, index: DayIndex) -> list[LedgerRow]:
+    """Rows of the day, and of filings that its index lists under other days."""
+    rows = ledger.rows(index.source, index.day)
+    of_day = {row.ref.filing_id for row in rows}
+    return rows + ledger.rows_of(index.source, [one for one in _listed(index) if one not in of_day])
 
 
 def _some(ids: Sequence[str]) -> str:

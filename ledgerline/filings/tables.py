@@ -69,7 +69,7 @@ DAY_INDEX = pa.schema(
     [
         ("source", pa.string()),
         ("day", pa.string()),
-        ("filing_ids", pa.list_(pa.string())),  # of the day, sorted
+        ("filing_ids", pa.list_(pa.string())),  # all that it lists, of whatever filing day, sorted
         ("confirmed", pa.list_(pa.string())),  # known, not listed, and dated to the day by a second witness
         ("final", pa.bool_()),  # the regulator adds nothing any more
         ("written_at", UTC),  # null where the regulator does not say
