@@ -11,6 +11,11 @@ onboard = dg.define_asset_job(
     selection=dg.AssetSelection.assets("filings"),
     description="Filings of one source and day (or a range of days): what is new, once.",
 )
+prove_complete = dg.define_asset_job(
+    "prove_complete",
+    selection=dg.AssetSelection.assets("filings", "day_index", "complete_days"),
+    description="One source and day that has ended: what was late, what changed since, and the proof that nothing lacks.",
+)
 map_filings = dg.define_asset_job(
     "map_filings",
     selection=dg.AssetSelection.assets(*NLP_ASSETS, "ticker_mappings"),
@@ -49,5 +54,5 @@ def deploy_job(project: str) -> dg.UnresolvedAssetJobDefinition:
 
 def selection_jobs(projects: list[str]) -> list[dg.UnresolvedAssetJobDefinition]:
     """All jobs of this module, with two for each model project."""
-    jobs = [onboard, map_filings, refresh_listings, refresh_monitoring]
+    jobs = [onboard, prove_complete, map_filings, refresh_listings, refresh_monitoring]
     return jobs + [make(project) for project in projects for make in (train_job, deploy_job)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +23,22 @@ SINGLE_RUN = dg.BackfillPolicy.single_run()
 def days_of(context: dg.AssetExecutionContext) -> Iterator[tuple[str, Source, str]]:
     """(partition key, source, ISO day) of each partition of this run, oldest first, said in the log as it goes."""
     keys = sorted(context.partition_keys, key=lambda key: key.partition(":")[2])
+    started = time.monotonic()
     for number, key in enumerate(keys, start=1):
         source, day = parse_partition_key(key)
-        context.log.info("%s (%d of %d)", key, number, len(keys))
+        left = (time.monotonic() - started) / (number - 1) * (len(keys) - number + 1) if number > 1 else 0
+        context.log.info(
+            "%s (%d of %d%s)", key, number, len(keys), f", about {left / 60:.0f} min left" if left > 60 else ""
+        )
         yield key, source, day.isoformat()
+
+
+def record_day(context: dg.AssetExecutionContext, key: str, metadata: Mapping[str, Any]) -> None:
+    """Metadata of one partition of the run. In a range it is recorded at once: Dagster itself records a run's partitions
+    at its end, and a backfill that is killed would have done nothing."""
+    context.add_asset_metadata(metadata, partition_key=key)
+    if len(context.partition_keys) > 1:
+        context.log_event(dg.AssetMaterialization(context.asset_key, partition=key, metadata=dict(metadata)))
 
 
 def derive_days(
@@ -58,6 +71,6 @@ def derive_days(
             input_digest=input_digest(upstream.digest, also) if upstream else "",
             filings_digest=upstream.filings_digest if upstream else "",
         )
-        context.add_asset_metadata({**metadata, **provenance.metadata()}, partition_key=key)
+        record_day(context, key, {**metadata, **provenance.metadata()})
         written[key] = made
     return written

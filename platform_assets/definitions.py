@@ -22,7 +22,7 @@ def build_defs(
     Raises ConfigurationError for an unknown environment or a config.yaml that is wrong, before anything runs.
     """
     from jobs.releases import release_jobs
-    from jobs.schedules import daily_listings, onboarding_schedule
+    from jobs.schedules import daily_listings, onboarding_schedule, proving_schedule
     from jobs.selections import selection_jobs
     from ledgerline.projects.config import load_projects
     from platform_assets import (
@@ -52,7 +52,7 @@ def build_defs(
     platform = dg.Definitions(
         assets=[
             listings.listings,
-            filings.filings,
+            filings.fresh() if resources["regulators"].live_sources() else filings.filings,
             completeness.day_index,
             completeness.complete_days,
             documents.documents,
@@ -65,9 +65,20 @@ def build_defs(
             ticker_mappings.ticker_mappings,
             monitoring.mapping_quality,
         ],
-        asset_checks=[filings_checks.no_filing_waits, ticker_mapping_checks.every_ticker_is_grounded],
+        asset_checks=[
+            filings_checks.no_filing_waits,
+            filings_checks.onboarding_is_on_time,
+            ticker_mapping_checks.every_ticker_is_grounded,
+        ],
         jobs=[*selection_jobs(names), *release_jobs(found)],
-        schedules=[onboarding_schedule("edgar"), onboarding_schedule("dart"), daily_listings, map_new_filings],
+        schedules=[
+            onboarding_schedule("edgar"),
+            onboarding_schedule("dart"),
+            proving_schedule("edgar"),
+            proving_schedule("dart"),
+            daily_listings,
+            map_new_filings,
+        ],
         sensors=[
             automation,
             new_filings,

@@ -49,6 +49,9 @@ def _regulators(settings: Settings, ledger: Any, object_store: Any) -> Any:
         archive=str(settings.sample_archive),
         edgar_user_agent=EnvVar("EDGAR_USER_AGENT") if settings.edgar_over_http else None,
         dart_api_key=EnvVar("DART_API_KEY") if settings.dart_over_http else None,
+        edgar_url=settings.edgar_url,
+        dart_url=settings.dart_url,
+        edgar_per_second=settings.edgar_per_second,
     )
 
 

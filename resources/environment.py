@@ -30,6 +30,9 @@ class Settings:
     archive: Path | str | None
     edgar_over_http: bool  # EDGAR_USER_AGENT is set
     dart_over_http: bool  # DART_API_KEY is set
+    edgar_url: str  # other servers than the regulators' own: a proxy, or the servers of the tests
+    dart_url: str
+    edgar_per_second: float
     slack: bool  # SLACK_BOT_TOKEN is set
     bucket: str
     region: str
@@ -98,6 +101,9 @@ def read_settings(environment: str | None = None, *, variables: Mapping[str, str
         archive=archive_of(archive) if archive else None,
         edgar_over_http=bool(given.get("EDGAR_USER_AGENT")),
         dart_over_http=bool(given.get("DART_API_KEY")),
+        edgar_url=given.get("EDGAR_URL") or "https://www.sec.gov",
+        dart_url=given.get("DART_URL") or "https://opendart.fss.or.kr",
+        edgar_per_second=number_of("EDGAR_PER_SECOND", given.get("EDGAR_PER_SECOND") or "5"),
         slack=bool(given.get("SLACK_BOT_TOKEN")),
         bucket=given.get("LEDGERLINE_BUCKET") or DEFAULT_BUCKET,
         region=given.get("AWS_DEFAULT_REGION") or "us-east-1",
@@ -115,6 +121,16 @@ def archive_of(text: str) -> Path | str:
             f"LEDGERLINE_ARCHIVE is {text!r}: give a folder, or s3://<bucket>/<prefix> in the object store."
         )
     return text.rstrip("/")
+
+
+def number_of(variable: str, text: str) -> float:
+    """The number in a variable. Raises ConfigurationError that names it."""
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigurationError(
+            f"{variable} is {text!r}, which is no number; write digits, e.g. {variable}=5."
+        ) from None
 
 
 def child_variables(settings: Settings) -> dict[str, str]:

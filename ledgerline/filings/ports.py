@@ -358,3 +358,7 @@ class RateLease(Protocol):
     def banned_until(self, source: Source, now: datetime) -> tuple[datetime, str] | None:
         """The end and the reason of the ban that holds at `now`, or None."""
         ...
+
+
+class LedgerWithLease(FilingLedger, RateLease, Protocol):
+    """The ledger's database is where both live."""

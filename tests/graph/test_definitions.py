@@ -15,6 +15,8 @@ from resources.environment import ROOT
 ASSETS = {  # key -> group, partitions, condition
     "listings": ("onboarding", None, None),
     "filings": ("onboarding", "source_day", None),
+    "day_index": ("onboarding", "source_day", None),
+    "complete_days": ("onboarding", "source_day", None),
     "documents": ("nlp", "source_day", None),
     "clusters": ("nlp", "source_day", None),
     "mentions": ("nlp", "source_day", None),
@@ -34,6 +36,8 @@ ASSETS = {  # key -> group, partitions, condition
 }
 UPSTREAM = {
     "filings": [],
+    "day_index": ["filings"],
+    "complete_days": ["day_index"],
     "documents": ["filings"],
     "clusters": ["documents"],
     "mentions": ["documents", "listings"],
@@ -49,6 +53,8 @@ UPSTREAM = {
 }
 CHECKS = {  # check -> does it block
     "filings:no_filing_waits": False,
+    "filings:onboarding_is_on_time": False,
+    "day_index:day_is_complete": True,
     "ticker_mappings:every_ticker_is_grounded": True,
     "ticker_ranker/evaluation:gate": True,
     "ticker_ranker/model_version:approved": False,
@@ -56,6 +62,7 @@ CHECKS = {  # check -> does it block
 }
 JOBS = {
     "onboard": ["filings"],
+    "prove_complete": ["complete_days", "day_index", "filings"],
     "map_filings": ["candidate_sets", "clusters", "documents", "mentions", "ticker_mappings"],
     "refresh_listings": ["candidate_index", "knowledge_graph", "labelled_candidates", "listings"],
     "refresh_monitoring": ["mapping_quality"],
@@ -75,6 +82,8 @@ DAY_AND_NIGHT = ["*/10 6-22 * * *", "*/30 0-5,23 * * *"]
 SCHEDULES = {  # name -> cron, zone, job, running from the start
     "onboard_edgar": (DAY_AND_NIGHT, "America/New_York", "onboard", True),
     "onboard_dart": (DAY_AND_NIGHT, "Asia/Seoul", "onboard", True),
+    "prove_edgar": ("25 * * * *", "America/New_York", "prove_complete", True),
+    "prove_dart": ("25 * * * *", "Asia/Seoul", "prove_complete", True),
     "daily_listings": ("0 5 * * *", "America/New_York", "refresh_listings", True),
     "map_new_filings": ("*/5 * * * *", None, "map_filings", True),
     "train_ticker_ranker_by_the_clock": ("0 6 * * 1", "America/New_York", "train_ticker_ranker", True),
