@@ -21,6 +21,7 @@ def build_defs(
 
     Raises ConfigurationError for an unknown environment or a config.yaml that is wrong, before anything runs.
     """
+    from jobs.maintenance import maintain_lake_job, maintain_lake_schedule
     from jobs.releases import release_jobs
     from jobs.schedules import daily_listings, onboarding_schedule
     from jobs.selections import selection_jobs
@@ -48,6 +49,7 @@ def build_defs(
     resources = {**build_resources(environment), **(resource_overrides or {})}
     found = load_projects(projects or ROOT / "model_projects")
     names = [project.name for project in found]
+    maintain_lake = maintain_lake_job(found)
     platform = dg.Definitions(
         assets=[
             listings.listings,
@@ -63,8 +65,14 @@ def build_defs(
             monitoring.mapping_quality,
         ],
         asset_checks=[filings_checks.no_filing_waits, ticker_mapping_checks.every_ticker_is_grounded],
-        jobs=[*selection_jobs(names), *release_jobs(found)],
-        schedules=[onboarding_schedule("edgar"), onboarding_schedule("dart"), daily_listings, map_new_filings],
+        jobs=[*selection_jobs(names), *release_jobs(found), maintain_lake],
+        schedules=[
+            onboarding_schedule("edgar"),
+            onboarding_schedule("dart"),
+            daily_listings,
+            map_new_filings,
+            maintain_lake_schedule(maintain_lake),
+        ],
         sensors=[
             automation,
             new_filings,
