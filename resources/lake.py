@@ -30,7 +30,13 @@ ASSET_OF_TABLE = dict.fromkeys(("companies", "securities", "names", "successors"
 COMMIT_ATTEMPTS = 20
 # Every 20 commits the log is folded into a checkpoint, so that opening a table costs the same after years of commits.
 # Until `vacuum` says otherwise, files that were replaced are remembered as long as the log that names them (30 days).
-TABLE_CONFIGURATION = {"delta.checkpointInterval": "20", "delta.deletedFileRetentionDuration": "interval 30 days"}
+# No statistics in the log: of all columns of each file they are most of it, every reader and writer parses them, and
+# what is looked for is a partition; inside of a file Parquet has its own.
+TABLE_CONFIGURATION = {
+    "delta.checkpointInterval": "20",
+    "delta.deletedFileRetentionDuration": "interval 30 days",
+    "delta.dataSkippingNumIndexedCols": "0",
+}
 # A merge reads the keys of the partitions it writes to, and each file is one more to open: a tick every 10 minutes makes
 # 100 files a day, so a merge that leaves more than this folds them. Half of it costs 3 ms more than one file.
 FILES_BEFORE_FOLDING = 16
@@ -262,9 +268,10 @@ class DeltaLake(ConfigurableResource):
         )
 
     def _remember_for(self, table: str, hours: int) -> None:
-        """Have the log know for so long which files were replaced; files that it does not know look needless."""
+        """Have the log know for so long which files were replaced: those it does not know look needless."""
         found = self._open(table)
         wanted = {
+            **TABLE_CONFIGURATION,  # of today, also for a table that is older
             "delta.deletedFileRetentionDuration": f"interval {hours} hours",
             "delta.logRetentionDuration": f"interval {hours} hours",
         }
