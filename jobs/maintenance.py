@@ -22,8 +22,9 @@ class MaintenanceConfig(dg.Config):
 
     more_than_files: int = Field(default=4, ge=1, description="Partitions with more files than this are folded.")
     partitions: int = Field(default=400, ge=1, description="At most so many partitions of a table in one run.")
+    # A table that ticks write to gets more than 100 versions a day, and each commit lists the log of all that are kept.
     retention_days: int = Field(
-        default=7, ge=1, description="Versions of tables that are made again from filings can be read for so long."
+        default=1, ge=1, description="Versions of tables that are made again from filings can be read for so long."
     )
     training_retention_days: int = Field(
         default=365,

@@ -76,7 +76,7 @@ class Lake(Protocol):
         ...
 
     def compact(self, table: str, *, more_than: int = 1, at_most: int | None = None) -> Compaction:
-        """Fold the files of up to `at_most` partitions that have `more_than`; rows and their order stay as they are.
+        """Fold up to `at_most` partitions of more than `more_than` files each; rows and their order stay as they are.
 
         Never makes another writer fail, and may be killed anywhere.
         """

@@ -133,7 +133,7 @@ class DeltaLake(ConfigurableResource):
         return sorted(below(""))
 
     def compact(self, table: str, *, more_than: int = 1, at_most: int | None = None) -> Compaction:
-        """Fold the files of each partition that has `more_than` into one; rows and their order stay as they are.
+        """Fold partitions of more than `more_than` files into one file each; rows and their order stay as they are.
 
         No more than `at_most` partitions, those first that nobody wrote to within the hour, and of these the newest. Each is
         a commit of its own: whoever is killed has lost nothing. A partition that another writer changes meanwhile, or

@@ -52,7 +52,7 @@ def test_a_run_folds_crowded_days_and_says_what_it_did_to_each_table(lake: Delta
     rows = {record.data["table"]: record.data for record in metadata["tables"].records}
     assert (rows["filings"]["files before"], rows["filings"]["files after"]) == (6, 1)
     assert (rows["labelled_candidates"]["files before"], rows["labelled_candidates"]["files after"]) == (2, 2)
-    assert (rows["filings"]["kept for days"], rows["labelled_candidates"]["kept for days"]) == (7, 365)
+    assert (rows["filings"]["kept for days"], rows["labelled_candidates"]["kept for days"]) == (1, 365)
     assert all(lake.read(table).equals(rows) for table, rows in before.items())
 
 
