@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta, timezone
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
 
@@ -42,7 +43,7 @@ def filings(day: date, first: int, count: int) -> pa.Table:
     digests = [hashlib.sha256(name.encode()).hexdigest() for name in ids]
     opening = datetime(day.year, day.month, day.day, 11, tzinfo=timezone.utc)
     times = [opening + timedelta(seconds=8 * (number % 5_000)) for number in numbers]
-    columns = {
+    columns: dict[str, list[Any]] = {
         "source": ["edgar"] * count,
         "day": [day.isoformat()] * count,
         "filing_id": ids,
@@ -60,11 +61,10 @@ def filings(day: date, first: int, count: int) -> pa.Table:
             f"s3://ledgerline/filings/edgar/{name}/{digest[:16]}" for name, digest in zip(ids, digests, strict=True)
         ],
         "state": ["published"] * count,
-        "reason": [None] * count,
-        "detail": [None] * count,
         "version": [1] * count,
     }
-    return pa.table(columns, schema=FILINGS)
+    nulls: list[None] = [None] * count
+    return pa.table({name: columns.get(name, nulls) for name in FILINGS.names}, schema=FILINGS)
 
 
 def days_before(day: date) -> Iterator[date]:
