@@ -25,6 +25,27 @@ class LakeWrite:
     deleted: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """What folding small files did: partitions that were folded and that are left for the next time, and files of the
+    table before and after."""
+
+    table: str
+    folded: int
+    left: int
+    files_before: int
+    files_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Vacuum:
+    """What was deleted: files that no kept version needs, and their bytes."""
+
+    table: str
+    files: int
+    bytes: int
+
+
 class Lake(Protocol):
     """Versioned tables (Delta Lake). A table is named `filings`, `documents`, ...; a version is a dataset version."""
 
@@ -49,6 +70,21 @@ class Lake(Protocol):
 
     def version(self, table: str) -> int | None:
         """The newest version, or None where the table was never written."""
+        ...
+
+    def tables(self) -> list[str]:
+        """The tables that were written, by name."""
+        ...
+
+    def compact(self, table: str, *, more_than: int = 1, at_most: int | None = None) -> Compaction:
+        """Fold up to `at_most` partitions of more than `more_than` files each; rows and their order stay as they are.
+
+        Never makes another writer fail, and may be killed anywhere.
+        """
+        ...
+
+    def vacuum(self, table: str, *, retention_hours: int = 168) -> Vacuum:
+        """Delete what no version of the last `retention_hours` needs; older versions are then gone."""
         ...
 
 

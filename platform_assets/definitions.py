@@ -21,6 +21,7 @@ def build_defs(
 
     Raises ConfigurationError for an unknown environment or a config.yaml that is wrong, before anything runs.
     """
+    from jobs.maintenance import maintain_lake_job, maintain_lake_schedule
     from jobs.releases import release_jobs
     from jobs.schedules import daily_listings, onboarding_schedule, proving_schedule
     from jobs.selections import selection_jobs
@@ -49,6 +50,7 @@ def build_defs(
     resources = {**build_resources(environment), **(resource_overrides or {})}
     found = load_projects(projects or ROOT / "model_projects")
     names = [project.name for project in found]
+    maintain_lake = maintain_lake_job(found)
     platform = dg.Definitions(
         assets=[
             listings.listings,
@@ -70,7 +72,7 @@ def build_defs(
             filings_checks.onboarding_is_on_time,
             ticker_mapping_checks.every_ticker_is_grounded,
         ],
-        jobs=[*selection_jobs(names), *release_jobs(found)],
+        jobs=[*selection_jobs(names), *release_jobs(found), maintain_lake],
         schedules=[
             onboarding_schedule("edgar"),
             onboarding_schedule("dart"),
@@ -78,6 +80,7 @@ def build_defs(
             proving_schedule("dart"),
             daily_listings,
             map_new_filings,
+            maintain_lake_schedule(maintain_lake),
         ],
         sensors=[
             automation,

@@ -77,6 +77,7 @@ JOBS = {
     "deploy_ticker_ranker": ["ticker_ranker/live_endpoint"],
 }
 OPERATOR_JOBS = {"approve", "reject", "rollback"}
+MAINTENANCE_JOBS = {"maintain_lake"}
 OF_DAGSTER = {"__ASSET_JOB", "__anonymous_asset_job_approved_models"}
 DAY_AND_NIGHT = ["*/10 6-22 * * *", "*/30 0-5,23 * * *"]
 SCHEDULES = {  # name -> cron, zone, job, running from the start
@@ -85,6 +86,7 @@ SCHEDULES = {  # name -> cron, zone, job, running from the start
     "prove_edgar": ("25 * * * *", "America/New_York", "prove_complete", True),
     "prove_dart": ("25 * * * *", "Asia/Seoul", "prove_complete", True),
     "daily_listings": ("0 5 * * *", "America/New_York", "refresh_listings", True),
+    "maintain_lake": ("15 2 * * *", "America/New_York", "maintain_lake", True),
     "map_new_filings": ("*/5 * * * *", None, "map_filings", True),
     "train_ticker_ranker_by_the_clock": ("0 6 * * 1", "America/New_York", "train_ticker_ranker", True),
 }
@@ -158,13 +160,14 @@ def test_the_checks_are_these_and_those_that_guard_block(defs):
 def test_the_jobs_are_these_selections_and_the_operator_jobs(defs):
     repository = defs.get_repository_def()
     jobs = {job.name: job for job in repository.get_all_jobs()}
-    assert set(jobs) == set(JOBS) | OPERATOR_JOBS | OF_DAGSTER
+    assert set(jobs) == set(JOBS) | OPERATOR_JOBS | MAINTENANCE_JOBS | OF_DAGSTER
     for name, wanted in JOBS.items():
         selected = jobs[name].asset_layer.executable_asset_keys
         assert sorted(key.to_user_string() for key in selected) == wanted
         assert jobs[name].description
-    for name in OPERATOR_JOBS:
+    for name in OPERATOR_JOBS | MAINTENANCE_JOBS:
         assert jobs[name].description
+    for name in OPERATOR_JOBS:
         assert jobs[name].run_tags.get("dagster/max_retries", jobs[name].tags.get("dagster/max_retries")) == "0"
 
 
