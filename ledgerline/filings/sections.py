@@ -76,9 +76,10 @@ def _sections_10(text: str, *, parts: bool) -> tuple[Section, ...]:
             before = bisect_right(headings, (match.start(), "Z"))
             name = f"{headings[before - 1][1] if before else 'I'}.{name}"
         found.append((name, match.start(), match.end()))
-    sections = _longest(_between(text, found, _end_of_items(text, found)))
-    first = next((section.start for section in sections if section.name in ("1", "I.1")), 0)
-    return tuple(section for section in sections if section.start >= first)  # before it is only the contents
+    sections = _between(text, found, _end_of_items(text, found))
+    first = next((section.start for section in _longest(sections) if section.name in ("1", "I.1")), 0)
+    # Before it is only the contents, whose last line goes on to it and so is long.
+    return _longest(tuple(section for section in sections if section.start >= first))
 
 
 def _end_of_items(text: str, found: list[tuple[str, int, int]]) -> int:
