@@ -290,8 +290,8 @@ def huge_table(draw: random.Random, body: bytes) -> bytes:
 
 _LONG = (
     b"a", b"<", b">", b"&", b'"', b"'", b"\0", b"\xff", b"\x01", b"\x02", b"\x03", b"-", b"/", b"=", b" ", b"\n", b"\t", b"<!--",
-    b"<?", b"</", b"<a ", b"<a/", b"a=1 ", b"]]>", b"\xc2\xa0", b"\xe2\x80\x8b", b"<TITLE ", b"Item 1\n", b"ITEM 1A. ", b"PART I\n",
-    b"SIGNATURES\n", b"<infoTable>", b"<value>", b"<a><value>1",
+    b"<?", b"</", b"<a ", b"<a/", b"a=1 ", b"]]>", b"\xc2\xa0", b"\xe2\x80\x8b", b"<TITLE ", b"Item 1\n", b"ITEM 1A. ",
+    b"PART I\n", b"SIGNATURES\n", b"<infoTable>", b"<value>", b"<a><value>1",
 )  # fmt: skip
 _OPEN = (b"", b"<p>", b"<a ", b'<a b="', b"<!--", b"<", b"<script>", b"<textarea>", b"<![CDATA[", b"<?xml ")
 
