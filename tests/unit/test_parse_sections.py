@@ -95,6 +95,13 @@ def test_of_an_item_named_in_a_list_of_contents_the_text_counts():
     assert [text[section.start : section.end].count("\n") for section in found] == [2, 1]
 
 
+def test_an_item_of_the_contents_ends_at_the_signatures_that_they_name():
+    text = "Item 2.02 Results\nItem 9.01 Exhibits\nSIGNATURE\nEXHIBIT INDEX\n" + "The front page goes on.\n" * 20
+    text += "Item 2.02 Results\nSales were as expected.\nItem 9.01 Exhibits\nA list of them.\nSIGNATURE\nNobody."
+    last = sections_of("8-K", text)[-1]
+    assert text[last.start : last.end] == "Item 9.01 Exhibits\nA list of them.\n"
+
+
 def test_other_forms_have_no_items():
     assert sections_of("EX-99.1", TEN_K) == ()
 
