@@ -19,9 +19,14 @@ if TYPE_CHECKING:
 SINGLE_RUN = dg.BackfillPolicy.single_run()
 
 
+def keys_of(context: dg.AssetExecutionContext) -> list[str]:
+    """The partition keys of this run, oldest day first."""
+    return sorted(context.partition_keys, key=lambda key: key.partition(":")[2])
+
+
 def days_of(context: dg.AssetExecutionContext) -> Iterator[tuple[str, Source, str]]:
     """(partition key, source, ISO day) of each partition of this run, oldest first, said in the log as it goes."""
-    keys = sorted(context.partition_keys, key=lambda key: key.partition(":")[2])
+    keys = keys_of(context)
     for number, key in enumerate(keys, start=1):
         source, day = parse_partition_key(key)
         context.log.info("%s (%d of %d)", key, number, len(keys))
