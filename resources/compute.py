@@ -338,20 +338,23 @@ class _FargateTask:
         return Attempt(where, ended, code, time.monotonic() - self._started, why, self._log.end())
 
     def _forward(self) -> None:
-        """Append what the container wrote since to the step's own output."""
-        if self._aws.logs is None:
-            return
-        stream = f"{self._aws.log_prefix}/{self._aws.compute.container}/{self._id}"
-        while True:
+        """Append what the container wrote since to the step's own output. A log that cannot be read fails no batch."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        aws = self._aws
+        stream = f"{aws.log_prefix}/{aws.compute.container}/{self._id}"
+        while aws.logs is not None:
+            after = {"nextToken": self._token} if self._token else {}
             try:
-                answer = self._aws.logs.get_log_events(
-                    logGroupName=self._aws.log_group,
-                    logStreamName=stream,
-                    startFromHead=True,
-                    **({"nextToken": self._token} if self._token else {}),
+                answer = aws.logs.get_log_events(
+                    logGroupName=aws.log_group, logStreamName=stream, startFromHead=True, **after
                 )
-            except self._aws.logs.exceptions.ResourceNotFoundException:
+            except aws.logs.exceptions.ResourceNotFoundException:
                 return  # it has written nothing yet
+            except (BotoCoreError, ClientError) as error:
+                self._step.log.warning("output of tasks is not shown from here on: %s", error)
+                aws.logs = None
+                return
             self._log.write("".join(event["message"] + "\n" for event in answer["events"]))
             if answer["nextForwardToken"] == self._token:
                 return

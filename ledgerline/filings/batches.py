@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ledgerline.digests import table_digest
 from ledgerline.errors import LedgerlineError
 from ledgerline.filings.documents import Parsed, filing_rows, published
 from ledgerline.filings.parse import PARSER_VERSION
@@ -105,22 +106,30 @@ def parse_batch(manifest: bytes, read: Callable[[str], bytes], *, progress: Prog
     whole, size = sum(filing["bytes"] for filing in filings), 0
     refused: list[tuple[str, str, str]] = []
     rows: list[dict[str, Any]] = []
+    digests: list[str] = []
     sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, DOCUMENTS, compression="zstd", write_page_checksum=True) as writer:
+    # The names of lists stay as they are in DOCUMENTS, so that equal rows have equal digests wherever they were parsed.
+    with pq.ParquetWriter(sink, DOCUMENTS, compression="zstd", use_compliant_nested_type=False) as writer:
         for done, filing in enumerate(filings, start=1):
             available_at = filing["available_at"] and datetime.fromisoformat(filing["available_at"])
             made, why = filing_rows(filing | {"available_at": available_at}, read(filing["uri"]))
             rows += made
             if why is not None:
                 refused.append((filing["source"], filing["filing_id"], why))
-            if sum(row["characters"] for row in rows) >= GROUP_CHARACTERS:
-                writer.write_table(pa.Table.from_pylist(rows, schema=DOCUMENTS))
+            if done == len(filings) or sum(row["characters"] for row in rows) >= GROUP_CHARACTERS:
+                group = pa.Table.from_pylist(rows, schema=DOCUMENTS)
+                digests.append(table_digest(group))
+                writer.write_table(group, row_group_size=len(rows) or None)
                 rows = []
             size += filing["bytes"]
             if progress:
                 progress(done, len(filings), size, whole)
-        writer.write_table(pa.Table.from_pylist(rows, schema=DOCUMENTS))
-        about = {"batch": _digest(manifest), "refused": refused, "seconds": time.monotonic() - started}
+        about = {
+            "batch": _digest(manifest),
+            "groups": digests,
+            "refused": refused,
+            "seconds": time.monotonic() - started,
+        }
         writer.add_key_value_metadata({"ledgerline": json.dumps(about, ensure_ascii=False)})
     return sink.getvalue().to_pybytes()
 
@@ -128,16 +137,18 @@ def parse_batch(manifest: bytes, read: Callable[[str], bytes], *, progress: Prog
 def read_result(body: bytes, name: str) -> Result:
     """The result of batch `name`. Raises BadResult where `body` is truncated, altered or that of something else."""
     try:
-        file = pq.ParquetFile(pa.BufferReader(body), page_checksum_verification=True)
+        file = pq.ParquetFile(pa.BufferReader(body))
         about = json.loads((file.metadata.metadata or {}).get(b"ledgerline", b"{}"))
         if about.get("batch") != name:
             raise BadResult("it is the result of something else")
-        rows = file.read().replace_schema_metadata(None)
-    except (pa.ArrowException, OSError, ValueError) as error:
+        groups = [file.read_row_group(number).replace_schema_metadata(None) for number in range(file.num_row_groups)]
+        # Parquet has checksums for pages and none for its footer, which says what the pages mean.
+        if [table_digest(group) for group in groups] != about["groups"]:
+            raise BadResult("its rows are not those that were written")
+        rows = pa.concat_tables(groups)
+        return Result(rows, {(source, one): why for source, one, why in about["refused"]}, float(about["seconds"]))
+    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
         raise BadResult(f"it cannot be read: {error}") from error
-    if not rows.schema.equals(DOCUMENTS):
-        raise BadResult("its columns are not those of the table documents")
-    return Result(rows, {(source, one): why for source, one, why in about["refused"]}, about["seconds"])
 
 
 def _digest(manifest: bytes) -> str:
