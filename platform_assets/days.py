@@ -41,11 +41,12 @@ def derive_days(
     table: str,
     make: Callable[[pa.Table, str], tuple[pa.Table, Mapping[str, Any]]],
     also: str = "",
-) -> dict[str, pa.Table]:
+) -> dict[str, int]:
     """For each partition: rows of `made_from`, through `make(rows, partition key)`, replace the day in `table`.
 
     `make` returns the new rows and metadata for the partition; `also` names what else they depend on (a version, a
-    model), so that a plan knows when they are behind it. Returns the rows written, by partition key.
+    model), so that a plan knows when they are behind it. Returns how many rows were written, by
+    partition key: the rows of a backfill of years are more than memory holds.
     """
     from ledgerline.digests import table_digest
 
@@ -64,5 +65,5 @@ def derive_days(
             filings_digest=upstream.filings_digest if upstream else "",
         )
         context.add_asset_metadata({**metadata, **provenance.metadata()}, partition_key=key)
-        written[key] = made
+        written[key] = made.num_rows
     return written

@@ -68,4 +68,4 @@ def documents(
 
     with Batches(keys_of(context), filings_of, object_store, compute, step=context, report=context.log.info) as batches:
         written = derive_days(context, lake, made_from="filings", table="documents", make=make)
-    return dg.MaterializeResult(metadata={"documents in run": sum(rows.num_rows for rows in written.values())})
+    return dg.MaterializeResult(metadata={"documents in run": sum(written.values())})

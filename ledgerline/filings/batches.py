@@ -65,7 +65,8 @@ class Result:
 
 
 def cut(filings: Sequence[Filing], batch_bytes: int) -> list[list[Filing]]:
-    """Filings in batches of at least `batch_bytes`, in their order; none where they are fewer bytes altogether."""
+    """Filings in batches of at least `batch_bytes`, in their order, of which the last may be down to half as large; none
+    where they are fewer bytes altogether."""
     batches: list[list[Filing]] = []
     current: list[Filing] = []
     size = 0
@@ -75,8 +76,10 @@ def cut(filings: Sequence[Filing], batch_bytes: int) -> list[list[Filing]]:
         if size >= batch_bytes:
             batches.append(current)
             current, size = [], 0
-    if current and batches:
-        batches[-1].extend(current)  # a start for what is left over would cost more than parsing it
+    if batches and size >= batch_bytes / 2:
+        batches.append(current)
+    elif batches:
+        batches[-1].extend(current)  # a start for so little would cost more than parsing it
     return batches
 
 

@@ -95,7 +95,8 @@ def left(objects: ObjectStore) -> list[str]:
         ([40, 40], []),  # less than one batch: no start is worth it
         ([40, 60], [[40, 60]]),
         ([300], [[300]]),
-        ([60, 60, 99], [[60, 60, 99]]),  # what is left over joins the last
+        ([60, 60, 99], [[60, 60], [99]]),
+        ([60, 60, 49], [[60, 60, 49]]),  # what is left over and little joins the last
         ([60, 60, 100, 5, 5], [[60, 60], [100, 5, 5]]),
         ([100, 100, 100], [[100], [100], [100]]),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from resources.compute import verdict
-from resources.environment import ROOT
+from resources.environment import DEFAULT_CONTAINER, ROOT
 from resources.object_store import DirectoryObjectStore
 from resources.parse_worker import Folder
 
@@ -80,3 +81,16 @@ def test_a_workers_folder_is_that_of_the_object_store(tmp_path: Path) -> None:
         "s3://ledgerline/batches/a/documents.parquet",
         "s3://ledgerline/filings/b",
     ]
+
+
+def test_the_task_definition_is_accepted_by_the_model_of_ecs_and_runs_the_worker() -> None:
+    import botocore.session
+    from botocore.validate import ParamValidator
+
+    definition = json.loads((ROOT / "deploy" / "parse_worker.task.json").read_text())
+    model = botocore.session.get_session().get_service_model("ecs")
+    report = ParamValidator().validate(definition, model.operation_model("RegisterTaskDefinition").input_shape)
+    assert report.generate_report() == ""
+    (container,) = definition["containerDefinitions"]
+    assert (container["name"], container["command"][-1]) == (DEFAULT_CONTAINER, "resources.parse_worker")
+    assert {"awslogs-group", "awslogs-stream-prefix"} <= set(container["logConfiguration"]["options"])
