@@ -306,14 +306,14 @@ class Batches:
             todo = {work.batch.name: work for work in again if not self._is_there(work)}
 
     def _is_there(self, work: _Work) -> bool:
-        """Whether an earlier run finished it. What lies there and is not its result is made again."""
+        """Whether its result is there, of an earlier run or of a worker that died later. What is no result is made again."""
         if not self._objects.exists(work.batch.result):
             return False
         why = self._result_is_bad(work)
         if why:
             self._report(f"{work.label}: the result that is there is not used, {why}")
             return False
-        work.ended = work.ended or "done by an earlier run"
+        work.ended = "done" if work.attempts else "done by an earlier run"
         return True
 
     def _after(self, work: _Work, run: BatchRun) -> list[_Work]:

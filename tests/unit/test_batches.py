@@ -248,6 +248,22 @@ def test_filings_that_kill_are_found_by_halves_and_cost_no_other(objects, poison
     assert left(objects) == []
 
 
+def test_a_worker_that_was_killed_after_its_result_was_there_has_done_its_work(objects, monkeypatch) -> None:
+    days = two_days(many(objects, 4))
+    attempt = FakeCompute._attempt
+
+    def killed_late(self: FakeCompute, batch: Batch, store: ObjectStore) -> Attempt:
+        done = attempt(self, batch, store)
+        return Attempt(done.where, "killed", 137, done.seconds, "exit code 137")
+
+    monkeypatch.setattr(FakeCompute, "_attempt", killed_late)
+    compute = FakeCompute()
+    with Batches(list(days), days.__getitem__, objects, compute, step=None, report=str) as batches:
+        assert len(batches.parsed("edgar:2025-03-14")) == 4
+        (row,) = batches.rows("edgar:2025-03-14")
+    assert (len(compute.ran), row["ended"], row["exit codes"]) == (1, "done", "137")
+
+
 def test_where_every_filing_kills_the_worker_is_at_fault_and_no_filing_is_refused(objects) -> None:
     with pytest.raises(LedgerlineError, match="11 filings killed their worker, so it is not they: exit code -9"):
         run_days(two_days(many(objects, 20)), objects, FakeCompute(always="killed", batch_bytes=10_000))
