@@ -21,6 +21,7 @@ from ledgerline.filings.batches import BadResult, Batches, cut, manifest_of, par
 from ledgerline.filings.documents import document_rows, published
 from ledgerline.ports import Attempt, Batch, BatchRun, ObjectStore
 from resources.object_store import DirectoryObjectStore
+from tests.shared_data import shared_data
 from tests.unit.compute_tools import accession, body_of, put_filings
 
 DAY = date(2025, 3, 14)
@@ -267,6 +268,18 @@ def test_a_worker_that_was_killed_after_its_result_was_there_has_done_its_work(o
 def test_where_every_filing_kills_the_worker_is_at_fault_and_no_filing_is_refused(objects) -> None:
     with pytest.raises(LedgerlineError, match="11 filings killed their worker, so it is not they: exit code -9"):
         run_days(two_days(many(objects, 20)), objects, FakeCompute(always="killed", batch_bytes=10_000))
+
+
+def test_real_filings_come_back_from_a_batch_as_they_are_parsed_here(objects) -> None:
+    bodies = sorted((shared_data("filings") / "edgar" / "full").glob("*.txt"))[::10]
+    filings = put_filings(objects, {number: path.read_bytes() for number, path in enumerate(bodies)})
+    body, name = result_of(objects, filings)
+    rows, refused = document_rows(filings, objects)
+    result = read_result(body, name)
+    assert result.rows.equals(rows)
+    assert table_digest(result.rows) == table_digest(rows)
+    assert {filing_id: why for (_, filing_id), why in result.refused.items()} == refused
+    assert rows.num_rows > len(bodies)
 
 
 @pytest.mark.parametrize("ended", ["failed", "lost"])
