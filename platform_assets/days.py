@@ -20,9 +20,14 @@ if TYPE_CHECKING:
 SINGLE_RUN = dg.BackfillPolicy.single_run()
 
 
+def keys_of(context: dg.AssetExecutionContext) -> list[str]:
+    """The partition keys of this run, oldest day first."""
+    return sorted(context.partition_keys, key=lambda key: key.partition(":")[2])
+
+
 def days_of(context: dg.AssetExecutionContext) -> Iterator[tuple[str, Source, str]]:
     """(partition key, source, ISO day) of each partition of this run, oldest first, said in the log as it goes."""
-    keys = sorted(context.partition_keys, key=lambda key: key.partition(":")[2])
+    keys = keys_of(context)
     started = time.monotonic()
     for number, key in enumerate(keys, start=1):
         source, day = parse_partition_key(key)
@@ -49,11 +54,12 @@ def derive_days(
     table: str,
     make: Callable[[pa.Table, str], tuple[pa.Table, Mapping[str, Any]]],
     also: str = "",
-) -> dict[str, pa.Table]:
+) -> dict[str, int]:
     """For each partition: rows of `made_from`, through `make(rows, partition key)`, replace the day in `table`.
 
     `make` returns the new rows and metadata for the partition; `also` names what else they depend on (a version, a
-    model), so that a plan knows when they are behind it. Returns the rows written, by partition key.
+    model), so that a plan knows when they are behind it. Returns how many rows were written, by
+    partition key: the rows of a backfill of years are more than memory holds.
     """
     from ledgerline.digests import table_digest
 
@@ -72,5 +78,5 @@ def derive_days(
             filings_digest=upstream.filings_digest if upstream else "",
         )
         record_day(context, key, {**metadata, **provenance.metadata()})
-        written[key] = made
+        written[key] = made.num_rows
     return written

@@ -95,8 +95,8 @@ SENSORS = {  # seconds between ticks
     "run_failures": 30,
 }  # fmt: skip
 RESOURCES = {
-    "candidate_index_store", "experiments", "filing_ledger", "knowledge_graph_store", "lake", "listings_source",
-    "notifier", "object_store", "regulators", "release_ledger", "sagemaker",
+    "candidate_index_store", "compute", "experiments", "filing_ledger", "knowledge_graph_store", "lake",
+    "listings_source", "notifier", "object_store", "regulators", "release_ledger", "sagemaker",
 }  # fmt: skip
 VARIABLES = {
     "LEDGERLINE_BUCKET": "ledgerline-of-a-team",
@@ -260,6 +260,21 @@ def test_an_environment_on_aws_names_the_variable_that_is_missing_and_the_remedy
             bare.setenv(name, value)
     with pytest.raises(ConfigurationError, match=f"LEDGERLINE_ENV={environment} needs {missing}: set it to .*, or use"):
         build_defs(environment)
+
+
+def test_batches_run_on_ecs_only_where_that_is_asked_for(bare):
+    for name, value in VARIABLES.items():
+        bare.setenv(name, value)
+    assert type(build_defs("prod").resources["compute"]).__name__ == "SubprocessCompute"
+    bare.setenv("LEDGERLINE_COMPUTE", "ecs")
+    with pytest.raises(ConfigurationError, match=r"LEDGERLINE_COMPUTE=ecs needs ECS_CLUSTER: set it to .*, or use"):
+        build_defs("prod")
+    names = ("ECS_CLUSTER", "ECS_TASK_DEFINITION", "ECS_SUBNETS", "ECS_SECURITY_GROUPS")
+    for name in names:
+        bare.setenv(name, f"{name.lower()}-1, {name.lower()}-2")
+    compute = build_defs("prod").resources["compute"]
+    assert type(compute).__name__ == "EcsCompute"
+    assert (compute.subnets, compute.container) == (["ecs_subnets-1", "ecs_subnets-2"], "ledgerline")
 
 
 def test_slack_is_the_notifier_only_where_its_token_is_set(bare):
