@@ -21,6 +21,8 @@ def build_defs(
 
     Raises ConfigurationError for an unknown environment or a config.yaml that is wrong, before anything runs.
     """
+    from jobs.filings import FILING_JOBS
+    from jobs.monitoring import onboarding_watch
     from jobs.releases import release_jobs
     from jobs.schedules import daily_listings, onboarding_schedule
     from jobs.selections import selection_jobs
@@ -33,6 +35,7 @@ def build_defs(
         listings,
         mentions,
         monitoring,
+        onboarding_monitor,
         ticker_mappings,
     )
     from platform_assets.checks import filings as filings_checks
@@ -61,10 +64,17 @@ def build_defs(
             candidates.candidate_sets,
             ticker_mappings.ticker_mappings,
             monitoring.mapping_quality,
+            onboarding_monitor.onboarding_monitor,
         ],
         asset_checks=[filings_checks.no_filing_waits, ticker_mapping_checks.every_ticker_is_grounded],
-        jobs=[*selection_jobs(names), *release_jobs(found)],
-        schedules=[onboarding_schedule("edgar"), onboarding_schedule("dart"), daily_listings, map_new_filings],
+        jobs=[*selection_jobs(names), *release_jobs(found), *FILING_JOBS],
+        schedules=[
+            onboarding_schedule("edgar"),
+            onboarding_schedule("dart"),
+            daily_listings,
+            map_new_filings,
+            onboarding_watch,
+        ],
         sensors=[
             automation,
             new_filings,
