@@ -135,7 +135,7 @@ def take_up_again(
     live = regulators.live_sources()
     upcoming = [read_next(source, live, now) for source in sorted({source for source, _ in done.days})]
     verb = "would be taken up" if config.dry_run else "are taken up again"
-    said = f"{done.filings} filings of {len(done.days)} days {verb}."
+    said = f"{done.filings} filing(s) of {len(done.days)} day(s) {verb}."
     context.log.info(" ".join([said] if config.dry_run else [said, *upcoming]))
     context.add_output_metadata(
         {

@@ -1,7 +1,8 @@
 """The `onboarding_monitor` asset: how onboarding stands, as tables, plots and numbers. What they mean is in
 `ledgerline.filings.monitor`; no regulator is asked and nothing is changed."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timezone
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -13,9 +14,10 @@ from ledgerline.filings.ports import Ledger, LedgerRow
 from ledgerline.filings.records import Source
 from platform_assets.failures import permanent_failures
 from platform_assets.owners import DATA_PLATFORM
+from platform_assets.partitions import partition_key
 
 if TYPE_CHECKING:
-    from ledgerline.filings.monitor import DayStatus, Delay, PollDay, SourceStatus
+    from ledgerline.filings.monitor import DayStatus, Delay, Overdue, PollDay, SourceStatus
 
 SHORTEST_SHOWN = 0.1  # seconds: the axis of delays is logarithmic
 
@@ -34,8 +36,8 @@ def onboarding_monitor(
     """Onboarding per source and day: what became of every filing, how long it took, whether the day is proved complete,
     what is late and why, what was set aside or refused and the remedy, polls and bans.
 
-    Numbers are sums over the days shown, delays those of the newest day. A day that was backfilled, or read from an
-    archive, was published long after it was available; its delay says so.
+    Numbers are sums over the days shown, delays those of the newest day; available is counted from acceptance, published
+    from availability. A day that was backfilled, or read from an archive, was published long after it was available.
     """
     from ledgerline.filings.monitor import status_of
 
@@ -62,14 +64,14 @@ def monitor_metadata(sources: Sequence["SourceStatus"]) -> dict[str, Any]:
     days = [day for one in sources for day in reversed(one.days)]
     shown: dict[str, Any] = {
         "now": table([_now(one) for one in sources]),
-        "late": table([_late(overdue.row, overdue.since, overdue.why) for one in sources for overdue in one.late]),
-        "set aside": table([_refused(row) for one in sources for row in one.set_aside]),
         "days": table([_day(day) for day in days]),
+        "late": table([_late(overdue) for one in sources for overdue in one.late]),
+        "set aside": table([_refused(row) for one in sources for row in one.set_aside]),
     }
     for one in sources:
         if not one.days:
             continue
-        labels = [f"{day.day:%m-%d}" for day in one.days]
+        labels = [day.day.isoformat() for day in one.days]
         layers = {
             "published": [day.published for day in one.days],
             "refused": [sum(day.refused.values()) for day in one.days],
@@ -83,46 +85,51 @@ def monitor_metadata(sources: Sequence["SourceStatus"]) -> dict[str, Any]:
         "delays": table([_delays(day) for day in days]),
         "completeness": table([_completeness(day) for day in days]),
         "polls": table([_polls(poll) for one in sources for poll in one.polls]),
-        "refused by reason": table([row for one in sources for row in _by_reason(one.days)]),
+        "refused by reason": table([row for one in sources for row in _by_reason(one)]),
         "newest refused": table([_refused(row) for one in sources for row in one.refused]),
         **{name: value for one in sources for name, value in _numbers(one).items()},
     }
 
 
 def _now(one: "SourceStatus") -> dict[str, object]:
-    from ledgerline.filings.monitor import stamp
+    from ledgerline.filings.monitor import spoken, stamp
 
     if one.ban:
         state = f"banned until {stamp(one.ban[0])}: {one.ban[1]}"
     elif one.newest is None:
         state = "never polled"
+    elif one.newest.failure:
+        state = f"the last poll failed: {one.newest.failure}"
     else:
-        state = f"the last poll failed: {one.newest.failure}" if one.newest.failure else "is read"
+        state = f"read {spoken((one.at - one.newest.started_at).total_seconds())} ago"
     return {
         "source": one.source,
         "state": state,
         "last poll": stamp(one.newest.started_at) if one.newest else "",
-        "read until": stamp(one.read_until) if one.read_until else "",
         "waiting": sum(day.waiting for day in one.days),
         "late": sum(day.late for day in one.days),
-        "set aside": sum(day.set_aside for day in one.days),
-        "days complete": f"{sum(day.claim is not None for day in one.days)} of {len(one.days)}",
-        "older days due": f"{len(one.older)}, from {one.older[0]}" if one.older else "none",
+        "complete": f"{sum(day.claim is not None for day in one.days)} of {len(one.days)} days",
+        "older days due": f"{len(one.older)}, from {one.older[0]} on" if one.older else "none",
     }
 
 
+def _key(day: "DayStatus | PollDay") -> str:
+    return partition_key(day.source, day.day)
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+
+
 def _day(day: "DayStatus") -> dict[str, object]:
+    waiting = {"discovered": day.discovered, "fetched": day.fetched, "parsed": day.parsed}
     return {
-        "source": day.source,
-        "day": day.day,
+        "day": _key(day),
         "listed": day.listed,
-        "discovered": day.discovered,
-        "fetched": day.fetched,
-        "parsed": day.parsed,
         "published": day.published,
-        "refused": sum(day.refused.values()),
+        "refused": _counted(day.refused),
+        "waiting": _counted(waiting),
         "late": day.late,
-        "changed": day.changed,
         "MB": round(day.bytes / 1e6, 1),
         "complete": "no" if day.incomplete else "yes",
     }
@@ -131,17 +138,13 @@ def _day(day: "DayStatus") -> dict[str, object]:
 def _delays(day: "DayStatus") -> dict[str, object]:
     from ledgerline.filings.monitor import spoken
 
-    def percentiles(name: str, delay: "Delay | None") -> dict[str, object]:
-        return {
-            f"{name} p50": spoken(delay.p50) if delay else "",
-            f"{name} p95": spoken(delay.p95) if delay else "",
-        }
+    def said(delay: "Delay | None") -> str:
+        return f"{spoken(delay.p50)} (p95 {spoken(delay.p95)})" if delay else ""
 
     return {
-        "source": day.source,
-        "day": day.day,
-        **percentiles("accepted to available", day.to_available),
-        **percentiles("available to published", day.to_published),
+        "day": _key(day),
+        "available after": said(day.to_available),
+        "published after": said(day.to_published),
         "filings": day.to_published.filings if day.to_published else 0,
     }
 
@@ -165,8 +168,7 @@ def _completeness(day: "DayStatus") -> dict[str, object]:
     from ledgerline.filings.monitor import stamp
 
     return {
-        "source": day.source,
-        "day": day.day,
+        "day": _key(day),
         "complete": "no" if day.incomplete else "yes",
         "in its index": day.claim.filings if day.claim else "",
         "known": day.listed,
@@ -175,46 +177,42 @@ def _completeness(day: "DayStatus") -> dict[str, object]:
 
 
 def _polls(poll: "PollDay") -> dict[str, object]:
-    from ledgerline.filings.monitor import stamp
-
     return {
-        "source": poll.source,
-        "day": poll.day,
+        "day": _key(poll),
         "polls": poll.polls,
         "connected": poll.connected,
         "gaps": poll.gaps,
         "failed": poll.failed,
         "pages": poll.pages,
-        "new filings": poll.new,
-        "newest": stamp(poll.newest.started_at),
-        "newest failure": poll.newest.failure,
+        "new": poll.new,
+        "newest": f"{poll.newest.started_at:%H:%M:%S} UTC",
     }
 
 
-def _by_reason(days: Sequence["DayStatus"]) -> list[dict[str, object]]:
+def _by_reason(one: "SourceStatus") -> list[dict[str, object]]:
     from ledgerline.filings.remedies import remedy
 
+    counts = sum((Counter(day.refused) for day in one.days), Counter())
     return [
-        {"source": day.source, "day": day.day, "reason": reason, "filings": count, "remedy": remedy(reason)}
-        for day in reversed(days)
-        for reason, count in day.refused.items()
+        {"source": one.source, "reason": reason, "filings": count, "remedy": remedy(reason)}
+        for reason, count in counts.most_common()
     ]
 
 
-def _late(row: LedgerRow, since: datetime, why: str) -> dict[str, object]:
+def _late(overdue: "Overdue") -> dict[str, object]:
     from ledgerline.filings.monitor import stamp
 
-    return {**_filing(row), "state": row.state, "due since": stamp(since), "why": why}
+    return {**_filing(overdue.row), "due since": stamp(overdue.since), "why": overdue.why}
 
 
 def _refused(row: LedgerRow) -> dict[str, object]:
     from ledgerline.filings.remedies import remedy
 
-    return {**_filing(row), "reason": row.reason, "detail": row.detail, "remedy": remedy(row.reason)}
+    return {**_filing(row), "reason": f"{row.reason}: {row.detail}", "remedy": remedy(row.reason)}
 
 
 def _filing(row: LedgerRow) -> dict[str, object]:
-    return {"source": row.ref.source, "day": row.ref.day, "filing": row.ref.filing_id, "form": row.ref.form}
+    return {"day": partition_key(row.ref.source, row.ref.day), "filing": row.ref.filing_id}
 
 
 def _numbers(one: "SourceStatus") -> dict[str, float]:
@@ -229,6 +227,7 @@ def _numbers(one: "SourceStatus") -> dict[str, float]:
         "set aside": sum(day.set_aside for day in one.days),
         "days complete": sum(day.claim is not None for day in one.days),
         "older days due": len(one.older),
+        "changed": sum(day.changed for day in one.days),
         "MB": round(sum(day.bytes for day in one.days) / 1e6, 3),
         "banned": int(one.ban is not None),
         "polls": sum(poll.polls for poll in one.polls),

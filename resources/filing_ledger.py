@@ -320,9 +320,13 @@ class SqlFilingLedger(ConfigurableResource):
         from sqlalchemy import select
 
         columns = _tables().filings.c
-        query = select(columns.day).where(columns.source == source, *_due(due_at)).distinct().order_by(columns.day)
+        # One query per state: for all of them together SQLite walks through every filing of the source, by day.
+        per_state = [
+            select(columns.day).where(columns.source == source, columns.state == state, *_due(due_at)).distinct()
+            for state in OPEN_STATES
+        ]
         with self._read() as connection:
-            return list(connection.execute(query).scalars())
+            return sorted({day for query in per_state for day in connection.execute(query).scalars()})
 
     def unpublished(self, source: Source, day: date) -> list[LedgerRow]:
         """Rows of the day that are parsed or refused and whose newest version is not confirmed to be in the lake."""

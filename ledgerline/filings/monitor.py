@@ -106,6 +106,7 @@ class SourceStatus:
     """
 
     source: Source
+    at: datetime
     ban: tuple[datetime, str] | None
     read_until: datetime | None
     newest: Tick | None
@@ -151,6 +152,7 @@ def status_of(
     late = ledger.late(source, before=late_before, limit=MOST_LATE)
     return SourceStatus(
         source=source,
+        at=now,
         ban=ban,
         read_until=ledger.watermark(source),
         newest=newest,

@@ -90,7 +90,7 @@ def reprocess(
         counts = Counter(found.values())
         done.days[source, day] = counts
         why = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
-        report(f"{source} {day}: {len(ids)} filings {would} ({why}); {done.filings} so far")
+        report(f"{source} {day}: {len(ids)} filing(s) {would} ({why}); {done.filings} so far")
     return done
 
 

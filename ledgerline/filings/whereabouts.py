@@ -152,7 +152,8 @@ def _of_row(row: LedgerRow, versions: Sequence[Fetched], corrections: Sequence[L
     first, *others = [WITNESSES.get(one, one) for one in row.witnesses] or ["an earlier program"]
     facts = [
         ("day", ref.day.isoformat()),
-        ("form", " ".join(filter(None, (ref.form, f"({ref.title.strip()})" if ref.title else "")))),
+        ("form", ref.form),
+        ("title", ref.title.strip() if ref.title.strip() != ref.form else ""),
         ("period", row.period),
         ("companies", "; ".join(f"{one.name} ({one.id}, {one.role or 'role not said'})" for one in ref.parties)),
         ("named first by", first),
@@ -162,11 +163,11 @@ def _of_row(row: LedgerRow, versions: Sequence[Fetched], corrections: Sequence[L
         ("accepted", ref.accepted_at),
         ("first seen", row.first_seen_at),
         ("available", row.available_at),
-        ("published", row.published_at),
+        ("refusal in the lake" if row.state == "refused" else "published", row.published_at),
         ("compared again", row.checked_at),
     )
     facts += [(name, in_both_zones(moment, ref.source)) for name, moment in moments if moment is not None]
-    if row.available_at and row.published_at:
+    if row.state == "published" and row.available_at and row.published_at:
         facts.append(("from available to published", spoken((row.published_at - row.available_at).total_seconds())))
     if row.attempts:
         facts.append(("attempts", str(row.attempts)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timezone
+from datetime import date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -12,13 +12,16 @@ import pytest
 from dagster._core.utils import make_new_run_id
 from dagster._utils.schedules import schedule_execution_time_iterator  # how the daemon reads cron lists
 
+from jobs.monitoring import onboarding_watch
 from jobs.schedules import TICKS, ZONES, day_of, days_due, onboarding_schedule
 from jobs.selections import map_filings, onboard
 from ledgerline.filings.plan import MAX_ATTEMPTS
+from ledgerline.filings.ports import Tick as Poll
 from ledgerline.release.deploy import deploy_release
 from ledgerline.release.ports import LedgerEntry
 from ledgerline.release.releases import Release, current_release
 from platform_assets.provenance import DayProvenance
+from resources.filing_ledger import SqlFilingLedger
 from sensors import releases
 from sensors.days import SWEEP_DAYS, WANTED, archive_days, map_new_filings, new_filings, recent_keys
 from sensors.releases import approved_models
@@ -526,3 +529,26 @@ def test_a_model_that_is_live_is_not_asked_for_again(recorded, world):
 
 def test_the_jobs_that_ticks_start_are_those_of_the_code_location():
     assert (map_filings.name, onboard.name, WANTED) == ("map_filings", "onboard", "ledgerline/wanted")
+
+
+# watch_onboarding ----------------------------------------------------------------------------------------------------
+
+
+def watch(recorded: Recorded, moment: datetime, ledger: SqlFilingLedger) -> object:
+    context = dg.build_schedule_context(instance=recorded.instance, scheduled_execution_time=moment)
+    return onboarding_watch(context, filing_ledger=ledger)
+
+
+def test_the_monitor_is_made_after_a_poll_by_one_run_and_by_none_without_news(recorded, tmp_path):
+    ledger = SqlFilingLedger(url=f"sqlite:///{tmp_path}/ledger.db")
+    now = datetime.now(NEW_YORK)
+    assert isinstance(watch(recorded, now, ledger), dg.RunRequest)
+    recorded.run(dg.DagsterRunStatus.STARTED, "watch_onboarding", {})
+    assert "is still at work" in outcome(watch(recorded, now, ledger)).reason
+    (run,) = recorded.instance.get_runs()
+    recorded.instance.report_run_failed(run)
+    recorded.instance.report_runless_asset_event(dg.AssetMaterialization("onboarding_monitor"))
+    assert outcome(watch(recorded, now, ledger)).reason == "No regulator was polled since the monitor was made."
+    later = now + timedelta(minutes=5)
+    ledger.ticked(Poll("edgar", later, later, connected=True, new=0, pages=1))
+    assert isinstance(watch(recorded, later, ledger), dg.RunRequest)

@@ -115,6 +115,25 @@ def test_a_refused_filing_says_the_reason_and_the_remedy(ledger):
     assert "`reprocess_filings`" in sentence
 
 
+def test_a_refusal_in_the_lake_is_not_called_published(ledger):
+    fetch(ledger)
+    ledger.refused_many("edgar", [Refusal(ONE, "truncated", "x")])
+    ledger.published("edgar", [ONE], at=LATER)
+    _, facts = answer(ledger)
+    assert facts["refusal in the lake"].startswith("2025-03-14 16:03:00 UTC")
+    assert not {"published", "from available to published"} & set(facts)
+
+
+def test_the_title_of_a_dart_report_is_told_where_it_says_more_than_the_form(ledger):
+    titled = {"20250314000020": "[기재정정]사업보고서 (2024.12)   ", "20250314000010": "사업보고서 (2024.12)"}
+    ledger.discovered(
+        [FilingRef("dart", one, DAY, "사업보고서 (2024.12)", (), title=title) for one, title in titled.items()],
+        seen_at=NOON,
+    )
+    assert answer(ledger, "20250314000020")[1]["title"] == "[기재정정]사업보고서 (2024.12)"
+    assert "title" not in answer(ledger, "20250314000010")[1]
+
+
 def test_a_ban_and_the_last_poll_are_part_of_the_answer(ledger):
     ledger.ban("edgar", LATER + timedelta(minutes=10), "Request Rate Threshold Exceeded")
     ledger.ticked(Tick("edgar", NOON, NOON, connected=False, new=0, pages=0, failure="403: banned"))
