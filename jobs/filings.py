@@ -9,15 +9,14 @@ Thin: `ledgerline.filings.whereabouts` and `.reprocess` do it. From a shell: `ma
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, get_args
-from zoneinfo import ZoneInfo
 
 import dagster as dg
 from pydantic import Field
 
-from jobs.schedules import ZONES
 from ledgerline.errors import ConfigurationError
-from ledgerline.filings.ports import FilingLedger, Ledger, Regulators
+from ledgerline.filings.ports import FilingLedger, LedgerWithLease, Regulators
 from ledgerline.filings.records import Source
+from ledgerline.filings.times import ZONES
 from platform_assets.failures import NO_RUN_RETRY, permanent_failures
 from platform_assets.onboarding_monitor import parse_day
 
@@ -47,7 +46,7 @@ class ReprocessConfig(dg.Config):
     dry_run: bool = Field(default=False, description="Only say what would be taken up.")
 
 
-def where_is(config: WhereConfig, *, filing_ledger: Ledger, regulators: Regulators) -> "Whereabouts":
+def where_is(config: WhereConfig, *, filing_ledger: LedgerWithLease, regulators: Regulators) -> "Whereabouts":
     """Where a filing is. Also for the command line. Raises ConfigurationError for what is no id or no day."""
     from ledgerline.filings import whereabouts
 
@@ -75,7 +74,7 @@ def next_tick(source: Source, now: datetime) -> datetime:
     moment = now.replace(second=0, microsecond=0)
     while True:
         moment += timedelta(minutes=1)
-        local = moment.astimezone(ZoneInfo(ZONES[source]))
+        local = moment.astimezone(ZONES[source])
         if local.minute % (10 if 6 <= local.hour <= 22 else 30) == 0:
             return moment
 
@@ -84,7 +83,7 @@ def next_tick(source: Source, now: datetime) -> datetime:
 def look_up_filing(
     context: dg.OpExecutionContext,
     config: WhereConfig,
-    filing_ledger: dg.ResourceParam[Ledger],
+    filing_ledger: dg.ResourceParam[LedgerWithLease],
     regulators: dg.ResourceParam[Regulators],
 ) -> None:
     with permanent_failures(context):

@@ -1,16 +1,27 @@
 """The `filings` asset: every filing of a regulator's day, once. How, is in `ledgerline.filings.onboarding`."""
 
-from datetime import date, datetime, timezone
+from datetime import date, datetime, timedelta, timezone
 
 import dagster as dg
 
 from ledgerline.filings.ports import FilingLedger, Regulators
+from ledgerline.filings.times import EASTERN
 from ledgerline.ports import Lake, ObjectStore
-from platform_assets.days import SINGLE_RUN, days_of
+from platform_assets.days import SINGLE_RUN, days_of, record_day
 from platform_assets.failures import permanent_failures
 from platform_assets.owners import DATA_PLATFORM
 from platform_assets.partitions import source_day
 from platform_assets.provenance import DayProvenance
+
+
+class OnboardingConfig(dg.Config):
+    """`recheck`: also compare what is published, once, with what the regulator serves now."""
+
+    recheck: bool = False
+
+
+def _utc_now() -> datetime:
+    return datetime.now(timezone.utc)
 
 
 @dg.asset(
@@ -19,11 +30,11 @@ from platform_assets.provenance import DayProvenance
     group_name="onboarding",
     owners=[DATA_PLATFORM],
     kinds={"python", "deltalake"},
-    pool="regulator",  # the rate that a regulator allows is one for all
     retry_policy=dg.RetryPolicy(max_retries=2, delay=60),  # an outage of a regulator; a ban is waited for by the lease
 )
 def filings(
     context: dg.AssetExecutionContext,
+    config: OnboardingConfig,
     regulators: dg.ResourceParam[Regulators],
     filing_ledger: dg.ResourceParam[FilingLedger],
     object_store: dg.ResourceParam[ObjectStore],
@@ -47,8 +58,9 @@ def filings(
                 objects=object_store,
                 lake=lake,
                 day=date.fromisoformat(day),
-                clock=lambda: datetime.now(timezone.utc),
+                clock=_utc_now,
                 report=context.log.info,
+                recheck=config.recheck,
             )
         rows = lake.read("filings", where={"source": source, "day": day}).sort_by("filing_id")
         digest = table_digest(rows.select(["filing_id", "version", "state", "sha256", "parser_version"]))
@@ -56,12 +68,18 @@ def filings(
             rows=rows.num_rows, digest=digest, input_digest=str(report.discovered), filings_digest=digest
         )
         refused = dict(sorted(report.refused_by_reason.items()))
-        context.add_asset_metadata(
+        record_day(
+            context,
+            key,
             {
                 "new": report.new,
                 "published": report.published,
                 "waiting": report.waiting,
                 "refused": refused,
+                "pages read": report.pages,
+                "connected": report.connected,
+                "rechecked": report.rechecked,
+                "changed": report.changed,
                 "bytes": sum(rows["bytes"].to_pylist()),
                 "filings per form": table(_per_form(rows["form"].to_pylist())),
                 "newest": table(
@@ -73,12 +91,21 @@ def filings(
                 ),
                 **provenance.metadata(),
             },
-            partition_key=key,
         )
         reports.append(report)
     return dg.MaterializeResult(
         metadata={"days in run": len(reports), "new in run": sum(report.new for report in reports)}
     )
+
+
+def fresh() -> dg.AssetsDefinition:
+    """The asset with its freshness policy, for filings that come over HTTP.
+
+    At weekends nothing is published, so a window of hours would call every Sunday stale: what counts is the evening of a
+    weekday. Which source is late, and why, says the check `onboarding_is_on_time`.
+    """
+    policy = dg.FreshnessPolicy.cron("0 22 * * 1-5", lower_bound_delta=timedelta(hours=1), timezone=EASTERN.key)
+    return filings.map_asset_specs(lambda spec: spec.replace_attributes(freshness_policy=policy))
 
 
 def _per_form(forms: list[str]) -> list[dict[str, object]]:

@@ -10,7 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from ledgerline.errors import ConfigurationError
-from ledgerline.filings.ports import Ledger, LedgerRow
+from ledgerline.filings.ports import LedgerRow, LedgerWithLease
 from ledgerline.filings.records import Source
 from platform_assets.failures import permanent_failures
 from platform_assets.owners import DATA_PLATFORM
@@ -31,7 +31,7 @@ class MonitorConfig(dg.Config):
 
 @dg.asset(group_name="monitoring", owners=[DATA_PLATFORM], kinds={"python"})
 def onboarding_monitor(
-    context: dg.AssetExecutionContext, config: MonitorConfig, filing_ledger: dg.ResourceParam[Ledger]
+    context: dg.AssetExecutionContext, config: MonitorConfig, filing_ledger: dg.ResourceParam[LedgerWithLease]
 ) -> dg.MaterializeResult:
     """Onboarding per source and day: what became of every filing, how long it took, whether the day is proved complete,
     what is late and why, what was set aside or refused and the remedy, polls and bans.

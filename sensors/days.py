@@ -28,7 +28,7 @@ def requests_for(
 ) -> tuple[list[dg.RunRequest], str]:
     """Run requests for the partitions of an asset whose input is `wanted` and was `done`; the reason if there are none."""
     states = {}
-    under_way = days_under_way(instance, job, asset)
+    under_way = days_under_way(instance, (job,), asset)
     for key, want in wanted.items():
         of_the_day = dg.RunsFilter(job_name=job, tags={"dagster/partition": key}, statuses=ENDED_BADLY)
         failed = [run for run in instance.get_runs(of_the_day, limit=10) if run.tags.get(WANTED) == want]

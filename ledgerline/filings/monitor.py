@@ -11,14 +11,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from zoneinfo import ZoneInfo
 
-from ledgerline.filings.ports import DayClaim, DayTotal, Ledger, LedgerRow, Moments, Tick
+from ledgerline.filings.ports import DayClaim, DayTotal, LedgerRow, LedgerWithLease, Moments, Tick
 from ledgerline.filings.records import Source
 from ledgerline.filings.remedies import REMEDIES, SET_ASIDE
-from ledgerline.filings.times import EASTERN, KOREA, end_of_day
+from ledgerline.filings.times import ZONES, end_of_day
 
-ZONES: Mapping[Source, ZoneInfo] = {"edgar": EASTERN, "dart": KOREA}
 DAYS = 14
 # Whatever is due is taken up by the next tick, at night after 30 minutes; what waits longer than two of these is late.
 LATE_AFTER = timedelta(hours=1)
@@ -119,7 +117,7 @@ class SourceStatus:
 
 
 def status_of(
-    ledger: Ledger, source: Source, *, now: datetime, days: int = DAYS, until: date | None = None
+    ledger: LedgerWithLease, source: Source, *, now: datetime, days: int = DAYS, until: date | None = None
 ) -> SourceStatus:
     """How a source stands, over its newest `days` that have filings (of those up to `until`)."""
     held = ledger.days(source, until=until, newest=days)

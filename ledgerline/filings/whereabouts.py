@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from ledgerline.errors import ConfigurationError
-from ledgerline.filings.monitor import ZONES, spoken, stamp, why_waiting
-from ledgerline.filings.ports import DayClaim, Fetched, Ledger, LedgerRow, Tick
+from ledgerline.filings.monitor import spoken, stamp, why_waiting
+from ledgerline.filings.ports import DayClaim, Fetched, LedgerRow, LedgerWithLease, Tick
 from ledgerline.filings.records import Source
 from ledgerline.filings.remedies import remedy
-from ledgerline.filings.times import end_of_day, parse_day
+from ledgerline.filings.times import ZONES, end_of_day, parse_day
 
 ACCESSION = re.compile(r"(\d{10})-?(\d{2})-?(\d{6})", re.ASCII)
 RCEPT_NO = re.compile(r"\d{14}", re.ASCII)
@@ -72,7 +72,12 @@ def parse_filing_id(text: str) -> tuple[Source, str]:
 
 
 def where_is(
-    ledger: Ledger, text: str, *, now: datetime, read_next: dict[Source, str] | None = None, day: date | None = None
+    ledger: LedgerWithLease,
+    text: str,
+    *,
+    now: datetime,
+    read_next: dict[Source, str] | None = None,
+    day: date | None = None,
 ) -> Whereabouts:
     """Where the filing with this id is. `day`: when it was filed, for an id that the ledger does not know.
 

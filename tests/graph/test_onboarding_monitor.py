@@ -13,8 +13,9 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 
 from jobs.filings import next_tick
 from jobs.monitoring import AT_LEAST_EVERY, refresh_due
-from jobs.schedules import TICKS, ZONES
+from jobs.schedules import TICKS
 from ledgerline.filings.ports import Refusal
+from ledgerline.filings.times import ZONES
 from platform_assets.definitions import build_defs
 from resources.filing_ledger import SqlFilingLedger
 from resources.lake import DeltaLake
@@ -159,7 +160,7 @@ def test_the_monitor_is_made_after_polls_and_else_every_hour():
 @pytest.mark.parametrize("source", ["edgar", "dart"])
 def test_the_next_tick_is_the_one_that_the_schedule_will_make(source):
     now = datetime(2025, 3, 8, 4, 57, 31, tzinfo=timezone.utc)
-    ticks = schedule_execution_time_iterator(now.timestamp(), list(TICKS), ZONES[source])
+    ticks = schedule_execution_time_iterator(now.timestamp(), list(TICKS), ZONES[source].key)
     for _ in range(200):  # over a night, and over the change to daylight time
         upcoming = next_tick(source, now)
         assert upcoming == next(moment for moment in ticks if moment > now)

@@ -9,6 +9,7 @@ import pytest
 
 from cli.__main__ import main, parser
 from cli.dev import dev
+from cli.home import open_instance
 from ledgerline.errors import ConfigurationError
 from ledgerline.filings.records import FilingRef, Party
 from resources.environment import read_settings
@@ -78,3 +79,17 @@ def test_what_is_no_filing_or_no_day_is_refused_with_what_one_looks_like(where, 
     code, out, err = where(*given)
     assert (code, out) == (1, "")
     assert said in err
+
+
+def test_a_new_home_has_a_slot_for_the_live_feed_beside_a_backfill_and_keeps_what_a_person_set(tmp_path):
+    settings = read_settings(variables={"LEDGERLINE_HOME": str(tmp_path)})
+
+    def slots() -> int:
+        with open_instance(settings) as instance:
+            return instance.event_log_storage.get_concurrency_info("compute").slot_count
+
+    assert slots() == 2
+    with open_instance(settings) as instance:
+        instance.event_log_storage.set_concurrency_slots("compute", 5)
+    (settings.dagster_home / "dagster.yaml").write_text("")  # that of another version of this project
+    assert slots() == 5
