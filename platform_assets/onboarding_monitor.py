@@ -29,7 +29,12 @@ class MonitorConfig(dg.Config):
     until: str = Field(default="", description="ISO day: the newest days up to this one; empty: the newest there are.")
 
 
-@dg.asset(group_name="monitoring", owners=[DATA_PLATFORM], kinds={"python"})
+@dg.asset(
+    deps=[dg.AssetDep("filings", partition_mapping=dg.AllPartitionMapping())],
+    group_name="monitoring",
+    owners=[DATA_PLATFORM],
+    kinds={"python"},
+)
 def onboarding_monitor(
     context: dg.AssetExecutionContext, config: MonitorConfig, filing_ledger: dg.ResourceParam[LedgerWithLease]
 ) -> dg.MaterializeResult:

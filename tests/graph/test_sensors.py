@@ -338,9 +338,15 @@ class FakeRegulators(dg.ConfigurableResource):
         return FakeRegulator({date.fromisoformat(day): count for day, count in self.listed[source].items()})
 
 
-def folder(recorded: Recorded, listed: dict[str, dict[str, int]], live: list[str] | None = None) -> object:
-    regulators = FakeRegulators(listed=listed, live=live or [])
-    return archive_days(dg.build_sensor_context(instance=recorded.instance), regulators=regulators)
+def folder(
+    recorded: Recorded,
+    listed: dict[str, dict[str, int]],
+    live: list[str] | None = None,
+    waiting: list[str] | None = None,
+) -> object:
+    regulators, ledger = FakeRegulators(listed=listed, live=live or []), FakeFilingLedger(waiting=waiting or [])
+    context = dg.build_sensor_context(instance=recorded.instance)
+    return archive_days(context, regulators=regulators, filing_ledger=ledger)
 
 
 def test_days_of_an_archive_are_registered_and_onboarded_once(recorded):
@@ -367,6 +373,22 @@ def test_an_archive_day_under_way_is_left_alone_and_a_failed_one_is_tried_up_to_
     grown = outcome(folder(recorded, {"edgar": {"2026-03-02": 4}}))
     recorded.ran(grown.requests[0], dg.DagsterRunStatus.STARTING, "onboard")
     assert outcome(folder(recorded, {"edgar": {"2026-03-02": 4}})).reason == "1 day(s): a run is under way"
+
+
+def test_a_day_of_an_archive_with_filings_to_take_up_again_is_onboarded_anew_after_each_materialization(recorded):
+    listed, due = {"edgar": {"2026-03-02": 3, "2026-03-03": 1}}, ["2026-03-02"]
+    recorded.onboarded(MONDAY, "y", listed="3")
+    recorded.onboarded(TUESDAY, "z", listed="1")
+    first = outcome(folder(recorded, listed, waiting=due))
+    assert first.keys == [MONDAY]
+    assert outcome(folder(recorded, listed, waiting=due)).run_keys == first.run_keys  # killed before it was launched
+    recorded.onboarded(MONDAY, "y", listed="3")
+    assert outcome(folder(recorded, listed)).keys == []
+    again = outcome(folder(recorded, listed, waiting=due))
+    assert (again.keys, again.run_keys == first.run_keys) == ([MONDAY], False)
+    for _ in range(MAX_ATTEMPTS):
+        recorded.ran(outcome(folder(recorded, listed, waiting=due)).requests[0], FAILED, "onboard")
+    assert "materialize by hand" in outcome(folder(recorded, listed, waiting=due)).reason
 
 
 def test_sources_over_http_are_left_to_their_schedules(recorded):
