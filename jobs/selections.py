@@ -1,4 +1,4 @@
-"""Named selections of assets as jobs. Operator jobs (approve, reject, rollback) are in `releases.py`, times in `schedules.py`."""
+"""Named selections of assets as jobs. Operator jobs are in `releases.py` and `filings.py`, times in `schedules.py`."""
 
 from __future__ import annotations
 
@@ -32,6 +32,14 @@ refresh_monitoring = dg.define_asset_job(
     selection=dg.AssetSelection.groups("monitoring"),
     description="How good and how healthy what is live is.",
 )
+watch_onboarding = dg.define_asset_job(
+    "watch_onboarding",
+    selection=dg.AssetSelection.assets("onboarding_monitor")
+    | dg.AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey("filings"), "onboarding_is_on_time")),
+    executor_def=dg.in_process_executor,  # it takes a second: a process for each step would take five
+    tags={"dagster/priority": "-1"},  # whoever onboards goes first
+    description="How onboarding stands, and whether it is on time: what is late and why, delays, completeness, polls and bans.",
+)
 
 
 def train_job(project: str) -> dg.UnresolvedAssetJobDefinition:
@@ -54,5 +62,5 @@ def deploy_job(project: str) -> dg.UnresolvedAssetJobDefinition:
 
 def selection_jobs(projects: list[str]) -> list[dg.UnresolvedAssetJobDefinition]:
     """All jobs of this module, with two for each model project."""
-    jobs = [onboard, prove_complete, map_filings, refresh_listings, refresh_monitoring]
+    jobs = [onboard, prove_complete, map_filings, refresh_listings, refresh_monitoring, watch_onboarding]
     return jobs + [make(project) for project in projects for make in (train_job, deploy_job)]

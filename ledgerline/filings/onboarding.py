@@ -425,9 +425,10 @@ class _Desk:
         uri = self.objects.uri("filings", self.source, row.ref.filing_id, fetched.sha256[:16])
         if row.uri != uri:  # a body that is read back is kept already, and the ledger knows since when
             self.objects.put_file(uri, fetched.path)
+            self.total_bytes += fetched.size
+        if row.uri != uri or row.state == "discovered":  # or it was fetched again, and is the same
             known_from = available_at(accepted_at, row.first_seen_at, fetched.last_modified, form)
             self.kept.append(Fetched(row.ref.filing_id, fetched.sha256, fetched.size, uri, known_from, fetched.etag))
-            self.total_bytes += fetched.size
         self.size += fetched.size
         if fetched.path.parent == self.folder:  # an archive gives out its own files
             fetched.path.unlink(missing_ok=True)

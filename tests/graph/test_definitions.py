@@ -26,6 +26,7 @@ ASSETS = {  # key -> group, partitions, condition
     "candidate_sets": ("ticker_mapping", "source_day", None),
     "ticker_mappings": ("ticker_mapping", "source_day", None),
     "mapping_quality": ("monitoring", None, None),
+    "onboarding_monitor": ("monitoring", None, None),
     "ticker_ranker/training_set": ("ticker_ranker", None, "train_when_new_data"),
     "ticker_ranker/model": ("ticker_ranker", None, "train_when_new_data"),
     "ticker_ranker/evaluation": ("ticker_ranker", None, "train_when_new_data"),
@@ -65,7 +66,8 @@ JOBS = {
     "prove_complete": ["complete_days", "day_index", "filings"],
     "map_filings": ["candidate_sets", "clusters", "documents", "mentions", "ticker_mappings"],
     "refresh_listings": ["candidate_index", "knowledge_graph", "labelled_candidates", "listings"],
-    "refresh_monitoring": ["mapping_quality"],
+    "refresh_monitoring": ["mapping_quality", "onboarding_monitor"],
+    "watch_onboarding": ["onboarding_monitor"],
     "train_ticker_ranker": [
         "ticker_ranker/evaluation",
         "ticker_ranker/model",
@@ -76,7 +78,7 @@ JOBS = {
     ],
     "deploy_ticker_ranker": ["ticker_ranker/live_endpoint"],
 }
-OPERATOR_JOBS = {"approve", "reject", "rollback"}
+OPERATOR_JOBS = {"approve", "reject", "rollback", "where_is_filing", "reprocess_filings"}
 MAINTENANCE_JOBS = {"maintain_lake"}
 OF_DAGSTER = {"__ASSET_JOB", "__anonymous_asset_job_approved_models"}
 DAY_AND_NIGHT = ["*/10 6-22 * * *", "*/30 0-5,23 * * *"]
@@ -88,6 +90,7 @@ SCHEDULES = {  # name -> cron, zone, job, running from the start
     "daily_listings": ("0 5 * * *", "America/New_York", "refresh_listings", True),
     "maintain_lake": ("15 2 * * *", "America/New_York", "maintain_lake", True),
     "map_new_filings": ("*/5 * * * *", None, "map_filings", True),
+    "watch_onboarding": ("5-59/10 * * * *", None, "watch_onboarding", True),
     "train_ticker_ranker_by_the_clock": ("0 6 * * 1", "America/New_York", "train_ticker_ranker", True),
 }
 SENSORS = {  # seconds between ticks

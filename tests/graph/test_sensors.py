@@ -12,6 +12,7 @@ import pytest
 from dagster._core.utils import make_new_run_id
 from dagster._utils.schedules import schedule_execution_time_iterator  # how the daemon reads cron lists
 
+from jobs.monitoring import onboarding_watch
 from jobs.schedules import (
     MOST_DAYS,
     PROVE_DAYS,
@@ -24,11 +25,13 @@ from jobs.schedules import (
 from jobs.selections import map_filings, onboard
 from ledgerline.filings.plan import MAX_ATTEMPTS
 from ledgerline.filings.ports import DayClaim
+from ledgerline.filings.ports import Tick as Poll
 from ledgerline.filings.times import ZONES
 from ledgerline.release.deploy import deploy_release
 from ledgerline.release.ports import LedgerEntry
 from ledgerline.release.releases import Release, current_release
 from platform_assets.provenance import DayProvenance
+from resources.filing_ledger import SqlFilingLedger
 from sensors import releases
 from sensors.days import SWEEP_DAYS, WANTED, archive_days, map_new_filings, new_filings, recent_keys
 from sensors.releases import approved_models
@@ -335,9 +338,15 @@ class FakeRegulators(dg.ConfigurableResource):
         return FakeRegulator({date.fromisoformat(day): count for day, count in self.listed[source].items()})
 
 
-def folder(recorded: Recorded, listed: dict[str, dict[str, int]], live: list[str] | None = None) -> object:
-    regulators = FakeRegulators(listed=listed, live=live or [])
-    return archive_days(dg.build_sensor_context(instance=recorded.instance), regulators=regulators)
+def folder(
+    recorded: Recorded,
+    listed: dict[str, dict[str, int]],
+    live: list[str] | None = None,
+    waiting: list[str] | None = None,
+) -> object:
+    regulators, ledger = FakeRegulators(listed=listed, live=live or []), FakeFilingLedger(waiting=waiting or [])
+    context = dg.build_sensor_context(instance=recorded.instance)
+    return archive_days(context, regulators=regulators, filing_ledger=ledger)
 
 
 def test_days_of_an_archive_are_registered_and_onboarded_once(recorded):
@@ -364,6 +373,22 @@ def test_an_archive_day_under_way_is_left_alone_and_a_failed_one_is_tried_up_to_
     grown = outcome(folder(recorded, {"edgar": {"2026-03-02": 4}}))
     recorded.ran(grown.requests[0], dg.DagsterRunStatus.STARTING, "onboard")
     assert outcome(folder(recorded, {"edgar": {"2026-03-02": 4}})).reason == "1 day(s): a run is under way"
+
+
+def test_a_day_of_an_archive_with_filings_to_take_up_again_is_onboarded_anew_after_each_materialization(recorded):
+    listed, due = {"edgar": {"2026-03-02": 3, "2026-03-03": 1}}, ["2026-03-02"]
+    recorded.onboarded(MONDAY, "y", listed="3")
+    recorded.onboarded(TUESDAY, "z", listed="1")
+    first = outcome(folder(recorded, listed, waiting=due))
+    assert first.keys == [MONDAY]
+    assert outcome(folder(recorded, listed, waiting=due)).run_keys == first.run_keys  # killed before it was launched
+    recorded.onboarded(MONDAY, "y", listed="3")
+    assert outcome(folder(recorded, listed)).keys == []
+    again = outcome(folder(recorded, listed, waiting=due))
+    assert (again.keys, again.run_keys == first.run_keys) == ([MONDAY], False)
+    for _ in range(MAX_ATTEMPTS):
+        recorded.ran(outcome(folder(recorded, listed, waiting=due)).requests[0], FAILED, "onboard")
+    assert "materialize by hand" in outcome(folder(recorded, listed, waiting=due)).reason
 
 
 def test_sources_over_http_are_left_to_their_schedules(recorded):
@@ -631,3 +656,26 @@ def test_a_model_that_is_live_is_not_asked_for_again(recorded, world):
 
 def test_the_jobs_that_ticks_start_are_those_of_the_code_location():
     assert (map_filings.name, onboard.name, WANTED) == ("map_filings", "onboard", "ledgerline/wanted")
+
+
+# watch_onboarding ----------------------------------------------------------------------------------------------------
+
+
+def watch(recorded: Recorded, moment: datetime, ledger: SqlFilingLedger) -> object:
+    context = dg.build_schedule_context(instance=recorded.instance, scheduled_execution_time=moment)
+    return onboarding_watch(context, filing_ledger=ledger)
+
+
+def test_the_monitor_is_made_after_a_poll_by_one_run_and_by_none_without_news(recorded, tmp_path):
+    ledger = SqlFilingLedger(url=f"sqlite:///{tmp_path}/ledger.db")
+    now = datetime.now(NEW_YORK)
+    assert isinstance(watch(recorded, now, ledger), dg.RunRequest)
+    recorded.run(dg.DagsterRunStatus.STARTED, "watch_onboarding", {})
+    assert "is still at work" in outcome(watch(recorded, now, ledger)).reason
+    (run,) = recorded.instance.get_runs()
+    recorded.instance.report_run_failed(run)
+    recorded.instance.report_runless_asset_event(dg.AssetMaterialization("onboarding_monitor"))
+    assert outcome(watch(recorded, now, ledger)).reason == "No regulator was polled since the monitor was made."
+    later = now + timedelta(minutes=5)
+    ledger.ticked(Poll("edgar", later, later, connected=True, new=0, pages=1))
+    assert isinstance(watch(recorded, later, ledger), dg.RunRequest)
