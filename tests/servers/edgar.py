@@ -38,7 +38,7 @@ BODY_TAIL = (75, 120, 224, 422, 1238)
 NOT_YET_SECONDS = 25  # that a late body is not there yet after its row
 OVERNIGHT = timedelta(hours=10, minutes=42)  # accepted in the evening, public next morning
 LETTER_DAYS = (28, 73)  # CORRESP and UPLOAD are released that much later
-INDEX_MINUTES = (6 * 60, 23 * 60)  # seconds after 22:00 Eastern at which the day's index is written
+INDEX_SECONDS = (6 * 60, 23 * 60)  # after 22:00 Eastern at which the day's index is written
 REPEATED_ROWS = 60 / 7989  # of an index, byte for byte
 FLIPPED = 0.29  # acceptanceDateTime values of data.sec.gov that are Eastern and say Z
 LAG_MEDIAN, LAG_LIMITS = 600.0, (60.0, 6 * 3600.0)  # seconds until data.sec.gov knows a filing
@@ -85,13 +85,16 @@ class Published:
     """What became of a filing, for a test to compare with: its times (UTC), witnesses and bytes.
 
     `row_at` is None where the feed never has it, `index_day` where no daily index has it. The index of a day holds what
-    became public on it, also with an older filing date. `sha256` and `size` are those of the last version.
+    became public on it, also with an older filing date. From `known_at` on it is in the submissions list of its
+    companies, where its acceptance is Eastern and says UTC if `flipped`. `sha256` and `size` are of the last version.
     """
 
     filing: Filing
     row_at: datetime | None
     public_at: datetime
     index_day: date | None
+    known_at: datetime
+    flipped: bool
     versions: list[Version] = field(default_factory=list)
 
     @property
@@ -167,6 +170,7 @@ class EdgarSite:
         self.recent_rows = recent_rows
         self.holidays = holidays
         self.published: dict[str, Published] = {}
+        self._written_at: dict[date, datetime | None] = {}
         shown_until = None
         made = sorted([*filings, *self._letters(filings, letters)], key=lambda one: (one.accepted_at, one.accession))
         for filing in made:
@@ -182,7 +186,8 @@ class EdgarSite:
             if row_at is not None and chance.random() < late_bodies:
                 public_at = max(public_at, row_at + timedelta(seconds=NOT_YET_SECONDS))
             index_day = self._index_day(filing, public_at) if in_index else None
-            one = Published(filing, row_at, public_at, index_day)
+            flipped = chance.random() < FLIPPED
+            one = Published(filing, row_at, public_at, index_day, public_at + self._lag(filing), flipped)
             one.versions.append(self._version(one, public_at, 1))
             if chance.random() < changed:
                 one.versions.append(self._version(one, public_at + timedelta(hours=chance.uniform(1, 20)), 2))
@@ -223,10 +228,11 @@ class EdgarSite:
 
     def index_written_at(self, day: date) -> datetime | None:
         """When the index of the day is written (UTC): 22:06 to 22:23 Eastern; None on weekends and holidays."""
-        if not self._is_business_day(day):
-            return None
-        seconds = draw(self.seed, "index", day).randint(*INDEX_MINUTES)
-        return datetime.combine(day, time(22), EASTERN).astimezone(timezone.utc) + timedelta(seconds=seconds)
+        if day not in self._written_at:
+            evening = datetime.combine(day, time(22), EASTERN).astimezone(timezone.utc)
+            later = timedelta(seconds=draw(self.seed, "index", day).randint(*INDEX_SECONDS))
+            self._written_at[day] = evening + later if self._is_business_day(day) else None
+        return self._written_at[day]
 
     def _is_business_day(self, day: date) -> bool:
         return day.weekday() < 5 and day not in self.holidays
@@ -251,9 +257,11 @@ class EdgarSite:
 
     def _index_day(self, filing: Filing, public_at: datetime) -> date:
         day = max(filing.filed, eastern_day(public_at))
-        while not self._is_business_day(day):
+        while True:  # the next one that is written after the filing became public
+            written = self.index_written_at(day)
+            if written is not None and public_at < written:
+                return day
             day += timedelta(days=1)
-        return day
 
     def _version(self, one: Published, since: datetime, number: int) -> Version:
         filing = one.filing
@@ -485,7 +493,7 @@ class EdgarSite:
     def _submissions(self, cik: int, page: int, now: datetime) -> Answer:
         """The columnar list of a company's filings, minutes to hours late; pages after the first are bare columns."""
         known = self._by_cik.get(cik, [])
-        listed = [one for one in known if one.public_at + self._lag(one) <= now]
+        listed = [one for one in known if one.known_at <= now]
         pages = [listed[at : at + self.recent_rows] for at in range(0, len(listed), self.recent_rows)] or [[]]
         path = f"submissions/CIK{cik:010d}.json"
         if not known or page >= len(pages):
@@ -511,15 +519,14 @@ class EdgarSite:
         text = json.dumps(body, separators=(",", ":")).encode()
         return Answer(200, text, "application/json", {"Cache-Control": "max-age=0, no-cache, no-store"})
 
-    def _lag(self, one: Published) -> timedelta:
+    def _lag(self, filing: Filing) -> timedelta:
         low, high = LAG_LIMITS
-        lag = draw(self.seed, "lag", one.accession).lognormvariate(math.log(LAG_MEDIAN), 1.0)
+        lag = draw(self.seed, "lag", filing.accession).lognormvariate(math.log(LAG_MEDIAN), 1.0)
         return timedelta(seconds=min(high, max(low, lag)))
 
     def _columns(self, rows: Sequence[Published]) -> dict[str, object]:
         def accepted(one: Published) -> str:
-            flipped = draw(self.seed, "flipped", one.accession).random() < FLIPPED
-            stamp = eastern(one.accepted_at) if flipped else one.accepted_at
+            stamp = eastern(one.accepted_at) if one.flipped else one.accepted_at
             return f"{stamp:%Y-%m-%dT%H:%M:%S}.000Z"
 
         owned = {one.accession: _base(one.form) in OWNERSHIP for one in rows}

@@ -13,6 +13,7 @@ import tracemalloc
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -246,10 +247,7 @@ def test_a_thinned_day_keeps_its_shape_and_a_moved_one_its_clock_times_across_ds
 
 def test_every_body_is_a_whole_filing_of_its_accession_form_parties_and_time(filings) -> None:
     made = [one for one in filings if not (one.body and "malformed" in one.body.parts)]
-    generated = [
-        Filing(**{**{name: getattr(one, name) for name in one.__dataclass_fields__}, "body": None}) for one in made
-    ]
-    site = EdgarSite(generated, seed=7)
+    site = EdgarSite([replace(one, body=None) for one in made], seed=7)
     for accession, one in site.truth().items():
         body = one.versions[0].body.whole()
         assert (len(body), hashlib.sha256(body).hexdigest()) == (one.size, one.sha256)
@@ -381,6 +379,15 @@ def test_the_daily_index_is_written_after_2206_of_a_business_day_and_is_denied_b
     assert parsedate_to_datetime(there.headers["Last-Modified"]) == written
     for none in ("20260307", "20260308", "20260227", "20990105"):
         assert site.answer(Request(at(23, day=date(2026, 4, 30)), path.replace("20260303", none))).status == 403
+
+
+def test_an_index_holds_nothing_that_became_public_after_it_was_written(filings) -> None:
+    site = EdgarSite(filings, seed=7, letters=20)
+    late = replace(filings[0], accepted_at=at(21, 59), filed=DAY, public_at=at(22, 30))
+    site_of_one = EdgarSite([late], seed=7)
+    assert site_of_one.published[late.accession].index_day == DAY + timedelta(days=1)
+    for one in site.published.values():
+        assert one.public_at < site.index_written_at(one.index_day)
 
 
 def test_no_index_on_weekends_and_holidays_and_an_empty_one_on_a_day_without_filings(filings) -> None:
