@@ -28,6 +28,7 @@ def build_defs(
     from platform_assets import (
         candidates,
         clusters,
+        completeness,
         documents,
         filings,
         listings,
@@ -52,6 +53,8 @@ def build_defs(
         assets=[
             listings.listings,
             filings.filings,
+            completeness.day_index,
+            completeness.complete_days,
             documents.documents,
             clusters.clusters,
             mentions.mentions,

@@ -12,6 +12,15 @@ from platform_assets.owners import DATA_PLATFORM
 from platform_assets.partitions import source_day
 from platform_assets.provenance import DayProvenance
 
+# Bounds how many runs ask a regulator at once; the rate itself is one lease in the ledger, whatever their number.
+REGULATOR_POOL = "regulator"
+
+
+class OnboardingConfig(dg.Config):
+    """`recheck`: also compare what is published, once, with what the regulator serves now."""
+
+    recheck: bool = False
+
 
 @dg.asset(
     partitions_def=source_day,
@@ -19,11 +28,12 @@ from platform_assets.provenance import DayProvenance
     group_name="onboarding",
     owners=[DATA_PLATFORM],
     kinds={"python", "deltalake"},
-    pool="regulator",  # the rate that a regulator allows is one for all
+    pool=REGULATOR_POOL,
     retry_policy=dg.RetryPolicy(max_retries=2, delay=60),  # an outage of a regulator; a ban is waited for by the lease
 )
 def filings(
     context: dg.AssetExecutionContext,
+    config: OnboardingConfig,
     regulators: dg.ResourceParam[Regulators],
     filing_ledger: dg.ResourceParam[FilingLedger],
     object_store: dg.ResourceParam[ObjectStore],
@@ -49,6 +59,7 @@ def filings(
                 day=date.fromisoformat(day),
                 clock=lambda: datetime.now(timezone.utc),
                 report=context.log.info,
+                recheck=config.recheck,
             )
         rows = lake.read("filings", where={"source": source, "day": day}).sort_by("filing_id")
         digest = table_digest(rows.select(["filing_id", "version", "state", "sha256", "parser_version"]))
@@ -62,6 +73,10 @@ def filings(
                 "published": report.published,
                 "waiting": report.waiting,
                 "refused": refused,
+                "pages read": report.pages,
+                "connected": report.connected,
+                "rechecked": report.rechecked,
+                "changed": report.changed,
                 "bytes": sum(rows["bytes"].to_pylist()),
                 "filings per form": table(_per_form(rows["form"].to_pylist())),
                 "newest": table(

@@ -308,9 +308,14 @@ class SqlFilingLedger(ConfigurableResource):
     def rows(self, source: Source, day: date) -> list[LedgerRow]:
         return self._rows(source, day)
 
-    def row(self, source: Source, filing_id: str) -> LedgerRow | None:
+    def rows_of(self, source: Source, filing_ids: Sequence[str]) -> list[LedgerRow]:
+        """Rows by filing id, of whatever day; an unknown id has none."""
         columns = _tables().filings.c
-        found = self._select(columns.source == source, columns.filing_id == filing_id)
+        parts = _chunks(list(filing_ids))
+        return [row for part in parts for row in self._select(columns.source == source, columns.filing_id.in_(part))]
+
+    def row(self, source: Source, filing_id: str) -> LedgerRow | None:
+        found = self.rows_of(source, [filing_id])
         return found[0] if found else None
 
     def versions(self, source: Source, filing_id: str) -> list[Fetched]:

@@ -112,13 +112,17 @@ class Poll:
 
 @dataclass(frozen=True, slots=True)
 class DayIndex:
-    """The regulator's own list of a day, read whole. `final`: the regulator adds nothing to it any more."""
+    """The regulator's own list of a day, read whole. `final`: the regulator adds nothing to it any more.
+
+    EDGAR's index of a day lists what it made public on that day, whatever day a filing is dated to: letters dated weeks
+    before, and what became effective the evening before. DART's list of a day is of the filings received on it.
+    """
 
     source: Source
     day: date
     refs: tuple[FilingRef, ...]
     final: bool
-    written_at: datetime | None = None  # UTC; a filing accepted later need not be in it
+    written_at: datetime | None = None  # UTC; a filing that became public later is not in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +141,8 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class DayClaim:
-    """That a day is complete: how many filings its index lists, the digest of their ids, and when it was proved."""
+    """That a day is complete: how many filings the regulator's index of it lists, the digest of their ids, and when it
+    was proved (UTC). What is dated to the day and made public later is listed in the index of that later day."""
 
     source: Source
     day: date
@@ -285,6 +290,10 @@ class FilingLedger(KnownFilings, Protocol):
         ...
 
     def rows(self, source: Source, day: date) -> list[LedgerRow]: ...
+
+    def rows_of(self, source: Source, filing_ids: Sequence[str]) -> list[LedgerRow]:
+        """Rows by filing id, of whatever day; an unknown id has none."""
+        ...
 
     def row(self, source: Source, filing_id: str) -> LedgerRow | None: ...
 

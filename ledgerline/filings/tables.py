@@ -63,3 +63,27 @@ DOCUMENTS = pa.schema(
         ("available_at", UTC),
     ]
 )
+
+# The regulator's own list of each day as it was read last: one row per day. An empty list is a day without filings.
+DAY_INDEX = pa.schema(
+    [
+        ("source", pa.string()),
+        ("day", pa.string()),
+        ("filing_ids", pa.list_(pa.string())),  # all that it lists, of whatever filing day, sorted
+        ("confirmed", pa.list_(pa.string())),  # known, not listed, and dated to the day by a second witness
+        ("final", pa.bool_()),  # the regulator adds nothing any more
+        ("written_at", UTC),  # null where the regulator does not say
+        ("read_at", UTC),
+    ]
+)
+
+# Days that were proved complete: one row per day.
+COMPLETE_DAYS = pa.schema(
+    [
+        ("source", pa.string()),
+        ("day", pa.string()),
+        ("filings", pa.int64()),  # that the regulator lists
+        ("index_digest", pa.string()),  # of their ids
+        ("proved_at", UTC),
+    ]
+)

@@ -192,6 +192,13 @@ def test_what_is_known_is_told_apart_from_what_is_new(ledger: SqlFilingLedger) -
     assert (ledger.listed("edgar", DAY), ledger.listed("edgar", DAY + timedelta(days=1))) == (2, 0)
 
 
+def test_rows_are_found_by_id_whatever_their_day(ledger: SqlFilingLedger) -> None:
+    refs = [ref(1), ref(2, day=DAY + timedelta(days=3))]
+    ledger.discovered(refs, seen_at=NOON)
+    assert [row.ref for row in ledger.rows_of("edgar", [one.filing_id for one in (*refs, ref(9))])] == refs
+    assert ledger.rows_of("edgar", []) == []
+
+
 def test_every_witness_of_a_filing_is_remembered_once(ledger: SqlFilingLedger) -> None:
     for witness in ("feed", "index", "feed"):
         ledger.discovered([ref(1)], seen_at=NOON, witness=witness)  # type: ignore[arg-type]

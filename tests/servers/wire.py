@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import Random
 from typing import Any, TypeVar
@@ -257,6 +258,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _head(self, answer: Answer) -> bytes:
         lines = [f"HTTP/1.1 {answer.status} {self.responses[answer.status][0]}", f"Content-Type: {answer.content_type}"]
+        lines.append(f"Date: {format_datetime(self.server_state.clock().astimezone(timezone.utc), usegmt=True)}")
         if answer.status != 304:
             lines.append(f"Content-Length: {answer.size()}")
         lines += [f"{name}: {value}" for name, value in answer.headers.items()]

@@ -18,9 +18,15 @@ def ref(number: int, day: date = DAY, accepted_at: datetime | None = WRITTEN - t
     return FilingRef("edgar", f"0000320193-25-{number:06d}", day, "8-K", (), accepted_at)
 
 
-def row(number: int, state: str = "published", witnesses: tuple[str, ...] = ("feed",), **changes) -> LedgerRow:
+def row(
+    number: int,
+    state: str = "published",
+    witnesses: tuple[str, ...] = ("feed",),
+    seen_at: datetime = WRITTEN - timedelta(hours=4),
+    **changes,
+) -> LedgerRow:
     return LedgerRow(
-        ref(number, **changes), state, WRITTEN, None, None, None, None, None, None, 1, 0, witnesses=witnesses
+        ref(number, **changes), state, seen_at, None, None, None, None, None, None, 1, 0, witnesses=witnesses
     )  # type: ignore[arg-type]
 
 
@@ -34,9 +40,10 @@ def test_a_day_whose_index_is_published_or_refused_is_complete() -> None:
     assert (found.listed, found.settled, found.missing, found.unsettled) == (2, 2, (), ())
 
 
-def test_rows_of_other_days_in_the_index_take_no_part() -> None:
-    other = ref(9, DAY - timedelta(days=1))
-    assert compare("edgar", DAY, index(1, others=(other,)), [row(1)]).listed == 1
+def test_what_the_index_lists_counts_whatever_day_it_is_dated_to() -> None:
+    letter = ref(9, DAY - timedelta(days=40))
+    assert compare("edgar", DAY, index(1, others=(letter,)), [row(1)]).missing == (letter.filing_id,)
+    assert compare("edgar", DAY, index(1, others=(letter,)), [row(1), row(9, day=letter.day)]).complete
 
 
 def test_an_empty_index_of_a_holiday_makes_an_empty_day_complete() -> None:
@@ -49,8 +56,8 @@ def test_an_empty_index_of_a_holiday_makes_an_empty_day_complete() -> None:
         (None, [row(1)], "has not written its list"),
         (index(1, final=False), [row(1)], "may still add"),
         (index(1, 2, 3, 4, 5), [row(1)], "4 of 5 listed filings are not known: .*000002, .*000003, .* and 1 more"),
-        (index(1, 2), [row(1), row(2, "fetched")], "1 filings are neither published nor refused"),
-        (index(1), [row(1), row(2, "discovered")], "1 filings are neither published nor refused"),
+        (index(1, 2), [row(1), row(2, "fetched")], "1 of 2 listed filings are neither published nor refused"),
+        (index(1, 2), [row(1), row(2, "discovered")], "1 of 2 listed filings are neither published nor refused"),
     ],
 )
 def test_a_day_is_not_complete_and_says_why(of_day: DayIndex | None, rows: list[LedgerRow], reason: str) -> None:
@@ -75,10 +82,13 @@ def test_an_index_that_lacks_many_filings_is_not_whole() -> None:
     assert compare("edgar", DAY, index(0, 1), rows).complete
 
 
-def test_what_was_accepted_after_the_index_was_written_need_not_be_in_it() -> None:
-    late = [row(number, accepted_at=WRITTEN + timedelta(hours=2)) for number in range(MOST_UNLISTED + 2)]
-    assert unlisted(index(), late) == []
-    assert compare("edgar", DAY, index(), late).complete
+def test_what_was_seen_after_the_index_was_written_or_is_in_another_index_need_not_be_in_it() -> None:
+    many = range(MOST_UNLISTED + 2)
+    late = [row(number, seen_at=WRITTEN + timedelta(hours=2)) for number in many]
+    evening_before = [row(number, witnesses=("feed", "index")) for number in many]
+    for rows in (late, evening_before):
+        assert unlisted(index(), rows) == []
+        assert compare("edgar", DAY, index(), rows).complete
 
 
 def test_a_claim_names_the_day_by_the_ids_that_its_index_lists() -> None:

@@ -29,7 +29,6 @@ from ledgerline.filings.feeds import (
     parse_dart_list,
     parse_feed_page,
     parse_master_index,
-    ungzip,
 )
 from ledgerline.filings.records import RefusedFiling
 from ledgerline.filings.sgml import read_header, split
@@ -57,6 +56,10 @@ from tests.shared_data import shared_data
 AGENT = {"User-Agent": "Ledgerline Tests tests@example.com"}
 DAY = date(2026, 3, 3)  # the second day of the sample archive, a Tuesday
 FEED = "/cgi-bin/browse-edgar?action=getcurrent&type=&owner=include&start={start}&count={count}&output=atom"
+
+
+def _plain(body: bytes) -> bytes:
+    return gzip.decompress(body) if body.startswith(b"\x1f\x8b") else body
 
 
 def at(hour: int, minute: int = 0, second: int = 0, *, day: date = DAY) -> datetime:
@@ -536,7 +539,7 @@ def test_each_refusal_has_the_status_and_the_body_that_tell_it_apart(
     assert refused.status_code == status
     assert "Retry-After" not in refused.headers
     assert refused.content.startswith(b"\x1f\x8b") == (kind.endswith("_gzip") or kind == "throttled_429")
-    assert edgar_refusal(refused.status_code, ungzip(refused.content, limit=1 << 20)) == meaning
+    assert edgar_refusal(refused.status_code, _plain(refused.content)) == meaning
     assert get(server, FEED.format(start=0, count=10)).status_code == 200
 
 
