@@ -76,6 +76,19 @@ class SqlFilingLedger(ConfigurableResource):
                     .values(attempts=filings.c.attempts + 1, next_attempt_at=None)
                 )
 
+    def released(self, source: Source, filing_ids: Sequence[str], *, at: datetime) -> None:
+        """Take back the count of attempts that something else than these filings ended; they are due again from `at`."""
+        from sqlalchemy import update
+
+        filings = _tables().filings
+        with self._write() as connection:
+            for part in _chunks(list(filing_ids)):
+                connection.execute(
+                    update(filings)
+                    .where(filings.c.source == source, filings.c.filing_id.in_(part), filings.c.attempts > 0)
+                    .values(attempts=filings.c.attempts - 1, next_attempt_at=at)
+                )
+
     def fetched_many(self, source: Source, items: Sequence[Fetched]) -> None:
         """Bodies that are kept, in one transaction. Known bytes change nothing; other bytes are a new version."""
         from sqlalchemy import insert

@@ -40,7 +40,7 @@ def hook(point: Callable[[str], None], *, in_turn: bool = True) -> None:
 
     written: dict[int, int] = {}  # rows that a connection had changed at its last commit
     commit, rename = DefaultDialect.do_commit, os.replace
-    put, merge, ask = DirectoryObjectStore._put, DeltaLake.merge, _Asker._ask
+    put, ask = DirectoryObjectStore._put, _Asker._ask
 
     def do_commit(dialect: Any, connection: Any) -> None:
         driver = connection.driver_connection
@@ -62,18 +62,21 @@ def hook(point: Callable[[str], None], *, in_turn: bool = True) -> None:
         point("objects: after a put")
         return digest
 
-    def do_merge(lake: Any, table: str, *given: Any, **named: Any) -> Any:
-        point("lake: before a merge")
-        before = lake.version(table)
-        write = merge(lake, table, *given, **named)
-        if write.version != before:
-            log = Path(lake.root) / table / "_delta_log" / f"{write.version:020d}.json"
-            entry = log.read_bytes()
-            log.unlink()
-            point("lake: data written and no log entry")
-            log.write_bytes(entry)
-        point("lake: after a merge")
-        return write
+    def hooked(write: Callable[..., Any]) -> Callable[..., Any]:
+        def commit(lake: Any, table: str, *given: Any, **named: Any) -> Any:
+            point("lake: before a write")
+            before = lake.version(table)
+            written = write(lake, table, *given, **named)
+            if written.version != before:
+                log = Path(lake.root) / table / "_delta_log" / f"{written.version:020d}.json"
+                entry = log.read_bytes()
+                log.unlink()
+                point("lake: data written and no log entry")
+                log.write_bytes(entry)
+            point("lake: after a write")
+            return written
+
+        return commit
 
     def do_ask(asker: Any, *given: Any) -> Any:
         answer = ask(asker, *given)
@@ -83,7 +86,8 @@ def hook(point: Callable[[str], None], *, in_turn: bool = True) -> None:
     DefaultDialect.do_commit = do_commit  # type: ignore[method-assign]
     os.replace = staged_rename  # type: ignore[assignment]
     DirectoryObjectStore._put = do_put  # type: ignore[assignment]
-    DeltaLake.merge = do_merge  # type: ignore[assignment,method-assign]
+    DeltaLake.merge = hooked(DeltaLake.merge)  # type: ignore[assignment,method-assign]
+    DeltaLake.replace = hooked(DeltaLake.replace)  # type: ignore[assignment,method-assign]
     _Asker._ask = do_ask  # type: ignore[method-assign]
     if in_turn:
         onboarding.ThreadPoolExecutor = InTurn  # type: ignore[assignment,misc]

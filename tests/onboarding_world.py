@@ -12,13 +12,12 @@ import multiprocessing
 import struct
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, timezone
-from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
-from ledgerline.filings.completeness import Completeness, claim_of, compare, unlisted
+from ledgerline.filings.completeness import Completeness, claim_day, read_index
 from ledgerline.filings.onboarding import DayReport, filing_rows, onboard_day
 from ledgerline.filings.ports import RegulatorUnavailable
 from ledgerline.filings.records import Source
@@ -29,7 +28,7 @@ from resources.object_store import DirectoryObjectStore
 from resources.regulators import DartHttp, EdgarHttp
 from tests.servers.dart import DartServer
 from tests.servers.edgar import EdgarServer
-from tests.servers.wire import Answer, LoopbackServer, Request
+from tests.servers.wire import LoopbackServer
 
 AGENT = "Ledgerline Tests tests@example.com"
 ZONES = {"edgar": EASTERN, "dart": KOREA}
@@ -70,22 +69,6 @@ class SharedClock:
 
     def _value(self, offset: int) -> int:
         return int(struct.unpack_from("<q", self._memory, offset)[0])
-
-
-class _Dated(LoopbackServer):
-    """Says the time in each answer, as the real ones do."""
-
-    def handle(self, request: Request) -> tuple[Answer, str | None]:
-        answer, fault = super().handle(request)
-        return replace(answer, headers={**answer.headers, "Date": format_datetime(request.at, usegmt=True)}), fault
-
-
-class DatedEdgar(_Dated, EdgarServer):
-    """A local EDGAR that tells its time."""
-
-
-class DatedDart(_Dated, DartServer):
-    """A local OpenDART that tells its time."""
 
 
 @dataclass(frozen=True)
@@ -172,15 +155,12 @@ class World:
     def prove(self, day: date) -> Completeness | None:
         """Compare the day with the regulator's list, and claim it where it is complete; None where it cannot be read."""
         try:
-            index = self.regulator.index(day)
-            rows = self.ledger.rows(self.source, day)
-            confirmed = self.regulator.confirm([row.ref for row in unlisted(index, rows)]) if index else set()
+            read = read_index(self.regulator, self.ledger, self.lake, day, self.clock.client)
         except RegulatorUnavailable as outage:
             self.lines.append(str(outage))
             return None
-        judged = compare(self.source, day, index, rows, confirmed=confirmed)
-        if judged.complete and index:
-            self.ledger.completed(claim_of(index, proved_at=self.clock.client()))
+        claim = (self.source, self.ledger, self.lake, day, self.clock.client)
+        judged = claim_day(*claim)[0] if read.complete else read
         self.lines.append(judged.reason)
         return judged
 
@@ -213,7 +193,8 @@ class World:
                 rows = connection.execute(text(f"SELECT * FROM {table} ORDER BY 1, 2, 3")).mappings()  # noqa: S608
                 held.append([{name: row[name] for name in row if name not in left_out} for row in rows])
         engine.dispose()
-        return (*held, self.lake.version("filings"), self.stored())
+        versions = [self.lake.version(table) for table in ("filings", "complete_days")]
+        return (*held, *versions, self.stored())
 
     def false_claims(self, truth: Mapping[str, Expected]) -> list[str]:
         """Days that are claimed and not so: too early, another number, or a filing of the list that is not in the lake."""
@@ -221,7 +202,7 @@ class World:
         settled = {row["filing_id"] for row in self.lake_rows()} if claims else set()
         lines = []
         for claim in claims:
-            listed = {one.filing_id for one in truth.values() if one.listed_on == claim.day == one.day}
+            listed = {one.filing_id for one in truth.values() if one.listed_on == claim.day}
             if listed != settled & listed or claim.filings != len(listed):
                 absent = sorted(listed - settled)
                 lines.append(f"{claim.day}: {claim.filings} claimed, {len(listed)} listed, not there: {absent[:3]}")

@@ -257,6 +257,10 @@ class FilingLedger(KnownFilings, Protocol):
         """Count an attempt before it is made, so that a filing that kills its worker is known by its attempts."""
         ...
 
+    def released(self, source: Source, filing_ids: Sequence[str], *, at: datetime) -> None:
+        """Take back the count of attempts that something else than these filings ended; they are due again from `at`."""
+        ...
+
     def fetched_many(self, source: Source, items: Sequence[Fetched]) -> None:
         """Bodies that are kept, in one transaction. Known bytes change nothing; other bytes are a new version."""
         ...

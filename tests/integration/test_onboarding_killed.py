@@ -19,7 +19,8 @@ from pathlib import Path
 
 from ledgerline.filings.times import EASTERN
 from tests.kill_points import Points, forked, hook, warm
-from tests.onboarding_world import DatedEdgar, SharedClock, World, expected
+from tests.onboarding_world import SharedClock, World, expected
+from tests.servers.edgar import EdgarServer
 from tests.servers.edgar_filings import Filing, Party
 
 WORKERS = 2
@@ -69,8 +70,8 @@ def live(
     return world
 
 
-def a_server(clock: SharedClock) -> DatedEdgar:
-    server = DatedEdgar(FILINGS, clock=clock, seed=5)
+def a_server(clock: SharedClock) -> EdgarServer:
+    server = EdgarServer(FILINGS, clock=clock, seed=5)
     server.change_body(CHANGED, at(23))
     server.misbehave("cut", where=CUT, times=None)
     return server
