@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dagster import ConfigurableResource
 from pydantic import PrivateAttr
 
-from ledgerline.errors import ConfigurationError
+from ledgerline.errors import ConfigurationError, LedgerlineError
 from ledgerline.filings.parties import unite_parties
 from ledgerline.filings.ports import DayClaim, Fetched, LedgerRow, Parsed, Refusal, State, Tick, Waiting, Witness
 from ledgerline.filings.records import FilingRef, Party, Source
@@ -41,9 +41,14 @@ T = TypeVar("T")
 
 
 class SqlFilingLedger(ConfigurableResource):
-    """`url` is an SQLAlchemy URL: `sqlite:////folder/ledger.db` or `postgresql+psycopg://user:password@host/database`."""
+    """`url` is an SQLAlchemy URL: `sqlite:////folder/ledger.db` or `postgresql+psycopg://user:password@host/database`.
+
+    `busy_seconds`: how long SQLite waits for a writer. A database that is busy for longer, full or away is a
+    LedgerlineError of any method; its transaction has changed nothing then.
+    """
 
     url: str
+    busy_seconds: float = BUSY_SECONDS
 
     _engine: Any = PrivateAttr(default=None)
 
@@ -77,8 +82,11 @@ class SqlFilingLedger(ConfigurableResource):
                 )
 
     def released(self, source: Source, filing_ids: Sequence[str], *, at: datetime) -> None:
-        """Take back the count of attempts that something else than these filings ended; they are due again from `at`."""
-        from sqlalchemy import update
+        """Take back the count of attempts that something else than these filings ended; they are due again from `at`.
+
+        No row grows by it, so that it works on a full disk too.
+        """
+        from sqlalchemy import case, update
 
         filings = _tables().filings
         with self._write() as connection:
@@ -86,7 +94,7 @@ class SqlFilingLedger(ConfigurableResource):
                 connection.execute(
                     update(filings)
                     .where(filings.c.source == source, filings.c.filing_id.in_(part), filings.c.attempts > 0)
-                    .values(attempts=filings.c.attempts - 1, next_attempt_at=at)
+                    .values(attempts=filings.c.attempts - 1, next_attempt_at=case((filings.c.attempts > 1, at)))
                 )
 
     def fetched_many(self, source: Source, items: Sequence[Fetched]) -> None:
@@ -607,18 +615,18 @@ class SqlFilingLedger(ConfigurableResource):
     @contextmanager
     def _write(self) -> Iterator[Connection]:
         """One transaction that holds SQLite's write lock from its start, so that what it read stays true."""
-        with self._open().execution_options(ledger_write=True).begin() as connection:
+        with _said(self.url), self._open().execution_options(ledger_write=True).begin() as connection:
             yield connection
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
         """One transaction: all queries see the same state."""
-        with self._open().begin() as connection:
+        with _said(self.url), self._open().begin() as connection:
             yield connection
 
     def _open(self) -> Engine:
         if self._engine is None:
-            self._engine = _engine(self.url)
+            self._engine = _engine(self.url, self.busy_seconds)
         return self._engine
 
 
@@ -844,7 +852,27 @@ def _tables() -> SimpleNamespace:
     )
 
 
-def _engine(url: str) -> Engine:
+@contextmanager
+def _said(url: str) -> Iterator[None]:
+    """Turns what a database says that cannot work just now into one sentence with the remedy."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import OperationalError
+
+    try:
+        yield
+    except OperationalError as error:
+        said = str(error.orig).strip().splitlines()[0]
+        if "locked" in said:
+            remedy = "another process holds it: end the process that is stuck, then run this again"
+        elif "full" in said or "No space" in said:
+            remedy = "free space on its disk, then run this again"
+        else:
+            remedy = "see that it can be reached and written to, then run this again"
+        shown = make_url(url).render_as_string(hide_password=True)
+        raise LedgerlineError(f"the ledger {shown} cannot be used now ({said}); nothing is lost: {remedy}") from error
+
+
+def _engine(url: str, busy_seconds: float = BUSY_SECONDS) -> Engine:
     """The engine of a ledger whose schema is there. Raises ConfigurationError for a newer schema or an unusable URL."""
     from sqlalchemy import create_engine, event
     from sqlalchemy.engine import make_url
@@ -853,7 +881,7 @@ def _engine(url: str) -> Engine:
     try:
         parsed = make_url(url)
         shown = parsed.render_as_string(hide_password=True)
-        options = {"connect_args": {"timeout": BUSY_SECONDS}} if parsed.get_backend_name() == "sqlite" else {}
+        options = {"connect_args": {"timeout": busy_seconds}} if parsed.get_backend_name() == "sqlite" else {}
         engine = create_engine(parsed, **options)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise ConfigurationError(

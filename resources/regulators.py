@@ -284,8 +284,14 @@ class _Asker:
             if into is None:
                 head, size, digest = _receive(response, None, LARGEST_PAGE, keep=LARGEST_PAGE)
             else:
-                with open(into, "wb") as out:
-                    head, size, digest = _receive(response, out, LARGEST_FILING, keep=HEAD_BYTES)
+                try:
+                    with open(into, "wb") as out:
+                        head, size, digest = _receive(response, out, LARGEST_FILING, keep=HEAD_BYTES)
+                except OSError as error:
+                    raise LedgerlineError(
+                        f"{self.source}: the body of {path} cannot be written to {into.parent} ({error.strerror}); nothing "
+                        "is lost: free space there, or name a larger folder with TMPDIR, then run this again"
+                    ) from error
         return Answer(
             response.status_code,
             head,

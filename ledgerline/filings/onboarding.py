@@ -317,7 +317,8 @@ class _Desk:
             self.ledger.refused_many(self.source, self.refusals)
         if self.waiting:
             self.ledger.waiting_many(self.source, self.waiting)
-        self.begun -= {one.filing_id for one in (*self.kept, *self.parsed, *self.refusals, *self.waiting)}
+        known: list[Fetched | Parsed | Refusal | Waiting] = [*self.kept, *self.parsed, *self.refusals, *self.waiting]
+        self.begun -= {one.filing_id for one in known}
         if self.parsed or self.refusals:
             self.publish()
         if self.same:
