@@ -20,7 +20,18 @@ from pydantic import PrivateAttr
 
 from ledgerline.errors import ConfigurationError, LedgerlineError
 from ledgerline.filings.parties import unite_parties
-from ledgerline.filings.ports import DayClaim, Fetched, LedgerRow, Parsed, Refusal, State, Tick, Waiting, Witness
+from ledgerline.filings.ports import (
+    LONGEST_DELAY,
+    DayClaim,
+    Fetched,
+    LedgerRow,
+    Parsed,
+    Refusal,
+    State,
+    Tick,
+    Waiting,
+    Witness,
+)
 from ledgerline.filings.records import FilingRef, Party, Source
 from resources.ledger_schema import bring_to_schema
 
@@ -667,7 +678,9 @@ def _due(at: datetime | None) -> list[Any]:
     open_rows = columns.state.in_(OPEN_STATES)
     if at is None:
         return [open_rows]
-    return [open_rows, or_(columns.next_attempt_at.is_(None), columns.next_attempt_at <= at)]
+    # An attempt further away than any delay was set by a clock that was wrong.
+    far = columns.next_attempt_at > at + LONGEST_DELAY
+    return [open_rows, or_(columns.next_attempt_at.is_(None), columns.next_attempt_at <= at, far)]
 
 
 def _queued(slot: datetime, now: datetime) -> datetime:

@@ -23,6 +23,7 @@ from ledgerline.errors import ConfigurationError
 from ledgerline.filings.corrections import corrected_filing, corrected_form
 from ledgerline.filings.parse import PARSER_VERSION
 from ledgerline.filings.ports import (
+    LONGEST_DELAY,
     Fetched,
     FilingLedger,
     LedgerRow,
@@ -53,7 +54,6 @@ FAILURES_IN_A_ROW = 5
 # What was asked for in vain is asked for again after 30 s, 1 min, 2 min ... 4 h, so that the last try is a day later:
 # the longest that a filing was listed and not served was 10.7 h.
 FIRST_DELAY = timedelta(seconds=30)
-LONGEST_DELAY = timedelta(hours=4)
 MOST_TRIES = 14
 # A server that gives a cut-off body mends it within minutes, or it never had another: filings of 1996 are header-only.
 BODY_TRIES = 3
@@ -182,7 +182,7 @@ def _poll(regulator: Regulator, ledger: FilingLedger, day: date, clock: Clock) -
         ledger.ticked(
             Tick(
                 source,
-                started,
+                poll.asked_at if poll and poll.asked_at else started,
                 clock(),
                 connected=poll is not None and poll.connected and failure is None,
                 new=new,

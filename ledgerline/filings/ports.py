@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Literal, Protocol
 
 from ledgerline.errors import LedgerlineError
 from ledgerline.filings.records import FetchedFiling, FilingRef, Party, Source
+
+# What was asked for in vain is asked for again at the latest after it.
+LONGEST_DELAY = timedelta(hours=4)
 
 State = Literal["discovered", "fetched", "parsed", "published", "refused"]
 # Who named a filing: EDGAR's feed, daily index or submissions of a company; DART's list; an archive folder.
@@ -96,13 +99,14 @@ class Poll:
 
     `seen` are refs by witness. `connected`: every filing since the last connected poll is among what is known now.
     `gap` is the stretch (UTC) that the regulator's feed does not reach back to any more; only the day's index closes
-    it. `failure` is why the read stopped early: what it had read until then is in `seen`, and true.
+    it. `asked_at`: when its first page was answered, by the regulator's clock. `failure` is why the read stopped early: what it had read until then is in `seen`, and true.
     """
 
     seen: Mapping[Witness, Sequence[FilingRef]]
     connected: bool = True
     gap: tuple[datetime, datetime] | None = None
     pages: int = 0
+    asked_at: datetime | None = None
     failure: RegulatorUnavailable | None = None
 
     @property
@@ -127,7 +131,10 @@ class DayIndex:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """One poll as the ledger remembers it, failed ones too. `new` are filings; `pages` were read."""
+    """One poll as the ledger remembers it, failed ones too. `new` are filings; `pages` were read.
+
+    It started when its first page was answered, by the regulator's clock where that was told: our own may be wrong.
+    """
 
     source: Source
     started_at: datetime

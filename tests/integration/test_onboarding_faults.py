@@ -340,6 +340,47 @@ def test_a_clock_that_steps_makes_no_day_complete_and_loses_nothing(
     finish(world, server)
 
 
+def test_what_waits_by_a_clock_that_was_wrong_waits_no_longer_than_the_longest_delay(
+    world: World, server: EdgarServer
+) -> None:
+    server.misbehave("not_yet", where=FILINGS[2].accession, times=1)
+    world.clock.step(timedelta(hours=15))
+    world.tick(DAY)
+    world.clock.step(timedelta(0))
+    world.clock.sleep(600)
+    world.tick(DAY)
+    row = world.ledger.row("edgar", FILINGS[2].accession)
+    assert row is not None
+    assert row.state == "published"
+
+
+def test_a_poll_by_a_clock_that_was_ahead_does_not_shorten_the_next_ones(tmp_path: Path, clock: SharedClock) -> None:
+    """A page that failed while the clock was right again is read by the next poll, whatever the poll before noted."""
+    many = tuple(
+        Filing(
+            f"0000320193-26-{number:06d}", "8-K", DAY, at(10) + timedelta(seconds=30 * number), (APPLE,), size="9 KB"
+        )
+        for number in range(400)
+    )
+    clock.set(at(10, 30))
+    with EdgarServer(many, clock=clock, seed=5) as server:
+        world = World("edgar", tmp_path, server.url, clock)
+        clock.step(timedelta(hours=15))
+        world.tick(DAY)
+        clock.step(timedelta(0))
+        clock.set(at(14, 30))
+        server.misbehave("unavailable", where="start=100", times=1)
+        world.tick(DAY)
+        world.tick(DAY)
+        found = world.findings(expected(server))
+        assert not found, found.lost[:3]
+
+
+def test_a_read_of_a_day_of_the_past_does_not_say_that_the_feed_was_read(world: World) -> None:
+    world.onboard(DAY - timedelta(days=20))
+    assert world.ledger.watermark("edgar") is None
+
+
 # ------------------------------------------------------------------------------------------------------ daemons
 
 
