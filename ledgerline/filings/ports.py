@@ -99,7 +99,8 @@ class Poll:
 
     `seen` are refs by witness. `connected`: every filing since the last connected poll is among what is known now.
     `gap` is the stretch (UTC) that the regulator's feed does not reach back to any more; only the day's index closes
-    it. `asked_at`: when its first page was answered, by the regulator's clock. `failure` is why the read stopped early: what it had read until then is in `seen`, and true.
+    it. `asked_at`: when its first page was answered, by the regulator's clock. `failure` is why the read stopped early:
+    what it had read until then is in `seen`, and true.
     """
 
     seen: Mapping[Witness, Sequence[FilingRef]]
