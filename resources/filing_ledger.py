@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dagster import ConfigurableResource
 from pydantic import PrivateAttr
 
-from ledgerline.errors import ConfigurationError
+from ledgerline.errors import ConfigurationError, LedgerlineError
 from ledgerline.filings.parties import unite_parties
 from ledgerline.filings.ports import (
+    LONGEST_DELAY,
     DayClaim,
     DayTotal,
     Fetched,
@@ -53,9 +54,14 @@ T = TypeVar("T")
 
 
 class SqlFilingLedger(ConfigurableResource):
-    """`url` is an SQLAlchemy URL: `sqlite:////folder/ledger.db` or `postgresql+psycopg://user:password@host/database`."""
+    """`url` is an SQLAlchemy URL: `sqlite:////folder/ledger.db` or `postgresql+psycopg://user:password@host/database`.
+
+    `busy_seconds`: how long SQLite waits for a writer. A database that is busy for longer, full or away is a
+    LedgerlineError of any method; its transaction has changed nothing then.
+    """
 
     url: str
+    busy_seconds: float = BUSY_SECONDS
 
     _engine: Any = PrivateAttr(default=None)
 
@@ -86,6 +92,22 @@ class SqlFilingLedger(ConfigurableResource):
                     update(filings)
                     .where(filings.c.source == source, filings.c.filing_id.in_(part))
                     .values(attempts=filings.c.attempts + 1, next_attempt_at=None)
+                )
+
+    def released(self, source: Source, filing_ids: Sequence[str], *, at: datetime) -> None:
+        """Take back the count of attempts that something else than these filings ended; they are due again from `at`.
+
+        No row grows by it, so that it works on a full disk too.
+        """
+        from sqlalchemy import case, update
+
+        filings = _tables().filings
+        with self._write() as connection:
+            for part in _chunks(list(filing_ids)):
+                connection.execute(
+                    update(filings)
+                    .where(filings.c.source == source, filings.c.filing_id.in_(part), filings.c.attempts > 0)
+                    .values(attempts=filings.c.attempts - 1, next_attempt_at=case((filings.c.attempts > 1, at)))
                 )
 
     def fetched_many(self, source: Source, items: Sequence[Fetched]) -> None:
@@ -315,7 +337,7 @@ class SqlFilingLedger(ConfigurableResource):
         """Rows of the day that are neither published nor refused, and whose next attempt is due at `due_at` (None: all)."""
         return self._rows(source, day, *_due(due_at))
 
-    def pending_days(self, source: Source, *, due_at: datetime) -> list[date]:
+    def pending_days(self, source: Source, *, due_at: datetime | None = None) -> list[date]:
         """The days that have rows which `pending` would give, oldest first."""
         from sqlalchemy import select
 
@@ -342,7 +364,7 @@ class SqlFilingLedger(ConfigurableResource):
         """Rows by filing id, of whatever day; an unknown id has none."""
         columns = _tables().filings.c
         parts = _chunks(list(filing_ids))
-        return [row for part in parts for row in self._select(columns.source == source, columns.filing_id.in_(part))]
+        return [row for part in parts for row in self._select(source, columns.filing_id.in_(part))]
 
     def row(self, source: Source, filing_id: str) -> LedgerRow | None:
         found = self.rows_of(source, [filing_id])
@@ -367,7 +389,7 @@ class SqlFilingLedger(ConfigurableResource):
         columns, parties = _tables().filings.c, _tables().parties.c
         of_company = select(parties.filing_id).where(parties.source == source, parties.party_id == company_id)
         rows = self._select(
-            columns.source == source,
+            source,
             columns.filing_id.in_(of_company),
             columns.form == form,
             columns.day <= until,
@@ -382,9 +404,7 @@ class SqlFilingLedger(ConfigurableResource):
         columns, parties = _tables().filings.c, _tables().parties.c
         companies = select(parties.party_id).where(parties.source == source, parties.filing_id == filing_id)
         of_companies = select(parties.filing_id).where(parties.source == source, parties.party_id.in_(companies))
-        rows = self._select(
-            columns.source == source, columns.filing_id.in_(of_companies), columns.corrects == filing_id
-        )
+        rows = self._select(source, columns.filing_id.in_(of_companies), columns.corrects == filing_id)
         return sorted(rows, key=lambda row: (row.ref.day, row.ref.filing_id))
 
     def days(
@@ -450,8 +470,7 @@ class SqlFilingLedger(ConfigurableResource):
         """Open filings of any day that are due (or, never tried, seen) before a moment: the longest due first."""
         columns = _tables().filings.c
         since = _due_since()
-        conditions = (columns.source == source, columns.state.in_(OPEN_STATES), since < before)
-        return self._first(limit, [since], *conditions)
+        return self._first(source, limit, [since], columns.state.in_(OPEN_STATES), since < before)
 
     def refused(
         self, source: Source, reasons: Sequence[str], *, since: date, until: date, limit: int
@@ -459,9 +478,7 @@ class SqlFilingLedger(ConfigurableResource):
         """Filings of these days that are refused for one of the reasons, the newest day first."""
         columns = _tables().filings.c
         refused = (columns.state == "refused", columns.reason.in_(list(reasons)))
-        return self._first(
-            limit, [columns.day.desc()], columns.source == source, columns.day.between(since, until), *refused
-        )
+        return self._first(source, limit, [columns.day.desc()], columns.day.between(since, until), *refused)
 
     def closed(
         self, source: Source, day: date, *, reasons: Sequence[str] = (), parsed_by_another: str | None = None
@@ -713,51 +730,48 @@ class SqlFilingLedger(ConfigurableResource):
 
     def _rows(self, source: Source, day: date, *conditions: Any) -> list[LedgerRow]:
         columns = _tables().filings.c
-        return self._select(columns.source == source, columns.day == day, *conditions)
+        return self._select(source, columns.day == day, *conditions)
 
-    def _first(self, limit: int, order: list[Any], *conditions: Any) -> list[LedgerRow]:
+    def _first(self, source: Source, limit: int, order: list[Any], *conditions: Any) -> list[LedgerRow]:
         """The first rows in an order; ties by id."""
         from sqlalchemy import select
 
         columns = _tables().filings.c
-        query = select(columns.filing_id).where(*conditions).order_by(*order, columns.filing_id).limit(limit)
+        query = select(columns.filing_id).where(columns.source == source, *conditions)
+        query = query.order_by(*order, columns.filing_id).limit(limit)
         with self._read() as connection:
             ids = list(connection.execute(query).scalars())
-        rows = {row.ref.filing_id: row for row in self._select(*conditions, columns.filing_id.in_(ids))}
+        rows = {row.ref.filing_id: row for row in self._select(source, *conditions, columns.filing_id.in_(ids))}
         return [rows[one] for one in ids if one in rows]
 
-    def _select(self, *conditions: Any) -> list[LedgerRow]:
-        from sqlalchemy import and_, select
+    def _select(self, source: Source, *conditions: Any) -> list[LedgerRow]:
+        from sqlalchemy import select
 
-        filings, table = _tables().filings, _tables().parties
+        filings = _tables().filings
         with self._read() as connection:
-            found = connection.execute(select(filings).where(*conditions).order_by(filings.c.filing_id)).all()
-            joined = table.join(
-                filings, and_(table.c.source == filings.c.source, table.c.filing_id == filings.c.filing_id)
-            )
-            query = select(table).select_from(joined).where(*conditions).order_by(table.c.filing_id, table.c.position)
-            parties: dict[str, list[Party]] = {}
-            for row in connection.execute(query):
-                parties.setdefault(row.filing_id, []).append(Party(row.party_id, row.name, row.role))
-        return [_ledger_row(row, tuple(parties.get(row.filing_id, ()))) for row in found]
+            # No ORDER BY and no join: SQLite would walk ten years in their order, or begin with the other table.
+            found = connection.execute(select(filings).where(filings.c.source == source, *conditions)).all()
+            parties = self._parties(connection, source, [row.filing_id for row in found])
+        rows = [_ledger_row(row, parties.get(row.filing_id, ())) for row in found]
+        return sorted(rows, key=lambda row: row.ref.filing_id)
 
     # ---------------------------------------------------------------------------------------- database
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
         """One transaction that holds SQLite's write lock from its start, so that what it read stays true."""
-        with self._open().execution_options(ledger_write=True).begin() as connection:
+        with _said(self.url), self._open().execution_options(ledger_write=True).begin() as connection:
             yield connection
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
         """One transaction: all queries see the same state."""
-        with self._open().begin() as connection:
+        with _said(self.url), self._open().begin() as connection:
             yield connection
 
     def _open(self) -> Engine:
         if self._engine is None:
-            self._engine = _engine(self.url)
+            self._engine = _engine(self.url, self.busy_seconds)
         return self._engine
 
 
@@ -806,7 +820,9 @@ def _due(at: datetime | None) -> list[Any]:
     open_rows = columns.state.in_(OPEN_STATES)
     if at is None:
         return [open_rows]
-    return [open_rows, or_(columns.next_attempt_at.is_(None), columns.next_attempt_at <= at)]
+    # An attempt further away than any delay was set by a clock that was wrong.
+    far = columns.next_attempt_at > at + LONGEST_DELAY
+    return [open_rows, or_(columns.next_attempt_at.is_(None), columns.next_attempt_at <= at, far)]
 
 
 def _queued(slot: datetime, now: datetime) -> datetime:
@@ -907,7 +923,9 @@ def _tables() -> SimpleNamespace:
         Column("witnesses", String(64), nullable=False, server_default=""),  # comma between them
         Column("published_at", UtcDateTime),
         Column("checked_at", UtcDateTime),
-        Index("filings_by_day", "source", "day", "state"),
+        Index(
+            "filings_by_day", "day", "source", "state"
+        ),  # the day first: the monitor asks for some days of all sources
         Index("filings_by_state", "source", "state", "day"),  # what is open, however many are closed
     )
     versions = Table(
@@ -991,7 +1009,27 @@ def _tables() -> SimpleNamespace:
     )
 
 
-def _engine(url: str) -> Engine:
+@contextmanager
+def _said(url: str) -> Iterator[None]:
+    """Turns what a database says that cannot work just now into one sentence with the remedy."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import OperationalError
+
+    try:
+        yield
+    except OperationalError as error:
+        said = str(error.orig).strip().splitlines()[0]
+        if "locked" in said:
+            remedy = "another process holds it: end the process that is stuck, then run this again"
+        elif "full" in said or "No space" in said:
+            remedy = "free space on its disk, then run this again"
+        else:
+            remedy = "see that it can be reached and written to, then run this again"
+        shown = make_url(url).render_as_string(hide_password=True)
+        raise LedgerlineError(f"the ledger {shown} cannot be used now ({said}); nothing is lost: {remedy}") from error
+
+
+def _engine(url: str, busy_seconds: float = BUSY_SECONDS) -> Engine:
     """The engine of a ledger whose schema is there. Raises ConfigurationError for a newer schema or an unusable URL."""
     from sqlalchemy import create_engine, event
     from sqlalchemy.engine import make_url
@@ -1000,7 +1038,7 @@ def _engine(url: str) -> Engine:
     try:
         parsed = make_url(url)
         shown = parsed.render_as_string(hide_password=True)
-        options = {"connect_args": {"timeout": BUSY_SECONDS}} if parsed.get_backend_name() == "sqlite" else {}
+        options = {"connect_args": {"timeout": busy_seconds}} if parsed.get_backend_name() == "sqlite" else {}
         engine = create_engine(parsed, **options)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise ConfigurationError(

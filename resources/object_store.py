@@ -6,6 +6,7 @@ thing gets is decided by its writer, not here.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -127,6 +128,10 @@ class DirectoryObjectStore(ConfigurableResource):
 
     def _put(self, uri: str, stream: BinaryIO) -> str:
         target = self._path(*_object_key(uri))
+        with _disk_errors(uri, self.root):
+            return self._stage(target, stream)
+
+    def _stage(self, target: Path, stream: BinaryIO) -> str:
         staging = os.path.join(self.root, STAGING)
         if not os.path.isdir(staging):
             os.makedirs(staging, exist_ok=True)
@@ -159,6 +164,21 @@ class DirectoryObjectStore(ConfigurableResource):
             if os.path.islink(path):
                 raise LedgerlineError(f"s3://{bucket}/{key} leads through a symlink out of its bucket: remove {path}")
         return Path(path)
+
+
+@contextmanager
+def _disk_errors(uri: str, root: str) -> Iterator[None]:
+    """Turns what the disk says into one sentence with the remedy."""
+    try:
+        yield
+    except OSError as error:
+        remedy = (
+            "free space there" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "let it be written to"
+        )
+        raise LedgerlineError(
+            f"{uri} cannot be stored below {root} ({error.strerror or error}); nothing is lost: {remedy}, then run this "
+            "again"
+        ) from error
 
 
 class S3ObjectStore(ConfigurableResource):
@@ -245,8 +265,8 @@ class S3ObjectStore(ConfigurableResource):
 
 @contextmanager
 def _s3_errors(uri: str) -> Iterator[None]:
-    """Turns what S3 says about a missing object or bucket into the errors of this port."""
-    from botocore.exceptions import ClientError
+    """Turns what S3 says into the errors of this port."""
+    from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         yield
@@ -256,4 +276,11 @@ def _s3_errors(uri: str) -> Iterator[None]:
             raise ConfigurationError(f"the bucket of {uri} does not exist: create it or correct its name") from error
         if code in ("404", "NoSuchKey"):
             raise FileNotFoundError(f"no object {uri}") from error
-        raise
+        if code in ("AccessDenied", "403"):
+            raise ConfigurationError(f"S3 denies access to {uri}: give these credentials the right to it") from error
+        raise LedgerlineError(f"S3 refuses {uri} ({code}); nothing is lost: run this again in some minutes") from error
+    except BotoCoreError as error:  # no connection, no credentials, a broken transfer
+        raise LedgerlineError(
+            f"S3 cannot be asked for {uri} ({error}); nothing is lost: check the connection and the credentials, then run "
+            "this again"
+        ) from error

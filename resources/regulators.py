@@ -284,8 +284,14 @@ class _Asker:
             if into is None:
                 head, size, digest = _receive(response, None, LARGEST_PAGE, keep=LARGEST_PAGE)
             else:
-                with open(into, "wb") as out:
-                    head, size, digest = _receive(response, out, LARGEST_FILING, keep=HEAD_BYTES)
+                try:
+                    with open(into, "wb") as out:
+                        head, size, digest = _receive(response, out, LARGEST_FILING, keep=HEAD_BYTES)
+                except OSError as error:
+                    raise LedgerlineError(
+                        f"{self.source}: the body of {path} cannot be written to {into.parent} ({error.strerror}); nothing "
+                        "is lost: free space there, or name a larger folder with TMPDIR, then run this again"
+                    ) from error
         return Answer(
             response.status_code,
             head,
@@ -420,7 +426,7 @@ class EdgarHttp:
         written. A day before yesterday is in no feed: its index alone is read."""
         if not self._is_live(day):
             index = self.index(day)
-            return Poll({"index": index.refs if index else ()}, pages=1)
+            return Poll({"index": index.refs if index else ()}, connected=False, pages=1)
         walk = self._walk_feed(day, known, since)
         if not self._index_may_be_there(day):
             return walk
@@ -535,28 +541,31 @@ class EdgarHttp:
         refs: list[FilingRef] = []
         new_pages = pages = 0
         oldest: datetime | None = None
+        asked_at: datetime | None = None  # the first page
         for start in range(0, LAST_START + PAGE, PAGE):
             try:
-                page = self._feed_page(start)
+                page, at = self._feed_page(start)
             except RegulatorUnavailable as failure:
                 if pages == 0:
                     raise
-                return Poll({"feed": refs}, connected=False, pages=pages, failure=failure)
+                return Poll({"feed": refs}, connected=False, pages=pages, asked_at=asked_at, failure=failure)
             pages += 1
+            asked_at = asked_at or at
             ids = {ref.filing_id for ref in page}
             news = ids - known.known("edgar", sorted(ids))
             refs += page
             accepted = [ref.accepted_at for ref in page if ref.accepted_at]
             oldest = min([*accepted, *([oldest] if oldest else [])], default=None)
             if not page or (oldest and oldest < until and (since is None or not news)):
-                return Poll({"feed": refs}, pages=pages)
+                return Poll({"feed": refs}, pages=pages, asked_at=asked_at)
             new_pages += bool(news)
             if since is not None and new_pages == NEW_PAGES:
-                return Poll({"feed": refs}, connected=False, pages=pages)
+                return Poll({"feed": refs}, connected=False, pages=pages, asked_at=asked_at)
         log.warning("edgar: the feed reaches back to %s, not to %s; the daily index closes the gap", oldest, until)
-        return Poll({"feed": refs}, connected=False, gap=(until, oldest or until), pages=pages)
+        return Poll({"feed": refs}, connected=False, gap=(until, oldest or until), pages=pages, asked_at=asked_at)
 
-    def _feed_page(self, start: int) -> tuple[FilingRef, ...]:
+    def _feed_page(self, start: int) -> tuple[tuple[FilingRef, ...], datetime]:
+        """(rows, when it was answered)"""
         from ledgerline.filings.feeds import UnreadablePage, parse_feed_page
 
         params = {
@@ -567,7 +576,7 @@ class EdgarHttp:
         if answer is None:
             raise RegulatorUnavailable("edgar: the feed is not there; it is tried again with the next run")
         try:
-            return parse_feed_page(answer.body).refs
+            return parse_feed_page(answer.body).refs, answer.asked_at
         except UnreadablePage as error:
             raise RegulatorUnavailable(f"edgar: {error}; it is tried again with the next run") from error
 

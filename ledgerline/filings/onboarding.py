@@ -23,6 +23,7 @@ from ledgerline.errors import ConfigurationError
 from ledgerline.filings.corrections import corrected_filing, corrected_form
 from ledgerline.filings.parse import PARSER_VERSION
 from ledgerline.filings.ports import (
+    LONGEST_DELAY,
     Fetched,
     FilingLedger,
     LedgerRow,
@@ -53,7 +54,6 @@ FAILURES_IN_A_ROW = 5
 # What was asked for in vain is asked for again after 30 s, 1 min, 2 min ... 4 h, so that the last try is a day later:
 # the longest that a filing was listed and not served was 10.7 h.
 FIRST_DELAY = timedelta(seconds=30)
-LONGEST_DELAY = timedelta(hours=4)
 MOST_TRIES = 14
 # A server that gives a cut-off body mends it within minutes, or it never had another: filings of 1996 are header-only.
 BODY_TRIES = 3
@@ -123,8 +123,8 @@ def onboard_day(
             if recheck and regulator.live:
                 for batch in _chunks(_unchecked(ledger.rows(regulator.source, day)), batch_filings):
                     desk.recheck(batch, fetchers)
-        except (RegulatorUnavailable, ConfigurationError):
-            desk.commit()
+        except Exception:
+            desk.give_up()
             raise
     if poll.failure:
         raise poll.failure
@@ -182,7 +182,7 @@ def _poll(regulator: Regulator, ledger: FilingLedger, day: date, clock: Clock) -
         ledger.ticked(
             Tick(
                 source,
-                started,
+                poll.asked_at if poll and poll.asked_at else started,
                 clock(),
                 connected=poll is not None and poll.connected and failure is None,
                 new=new,
@@ -255,6 +255,7 @@ class _Desk:
     refusals: list[Refusal] = field(default_factory=list)
     waiting: list[Waiting] = field(default_factory=list)
     same: list[str] = field(default_factory=list)  # rechecked
+    begun: set[str] = field(default_factory=set)  # filings of which nothing is known yet to the ledger
     size: int = 0
     total_bytes: int = 0
     total_waiting: int = 0
@@ -275,7 +276,8 @@ class _Desk:
         for row in killers:
             self._refuse(row, "poison", f"a worker died with it {row.attempts} times")
         due = [row for row in due if row not in killers]
-        self.ledger.begun(self.source, [row.ref.filing_id for row in due])
+        self.begun = {row.ref.filing_id for row in due}
+        self.ledger.begun(self.source, sorted(self.begun))
         for row, future in _ahead(due, self._body, fetchers if self.regulator.live else 1):
             fetched = self._outcome(row, future)
             if fetched is not None:
@@ -315,11 +317,21 @@ class _Desk:
             self.ledger.refused_many(self.source, self.refusals)
         if self.waiting:
             self.ledger.waiting_many(self.source, self.waiting)
+        known: list[Fetched | Parsed | Refusal | Waiting] = [*self.kept, *self.parsed, *self.refusals, *self.waiting]
+        self.begun -= {one.filing_id for one in known}
         if self.parsed or self.refusals:
             self.publish()
         if self.same:
             self.ledger.checked(self.source, self.same, at=self.clock())
         self.kept, self.parsed, self.refusals, self.waiting, self.same, self.size = [], [], [], [], [], 0
+
+    def give_up(self) -> None:
+        """Keep what is known. A filing on which work did not end is not to blame for what ended it: a ban, a full disk."""
+        try:
+            self.commit()
+        finally:
+            if self.begun:
+                self.ledger.released(self.source, sorted(self.begun), at=self.clock())
 
     def publish(self) -> None:
         """One commit of the lake for all rows of the day that it is not known to hold."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Literal, Protocol
 
 from ledgerline.errors import LedgerlineError
 from ledgerline.filings.records import FetchedFiling, FilingRef, Party, Source
+
+# What was asked for in vain is asked for again at the latest after it.
+LONGEST_DELAY = timedelta(hours=4)
 
 State = Literal["discovered", "fetched", "parsed", "published", "refused"]
 # Who named a filing: EDGAR's feed, daily index or submissions of a company; DART's list; an archive folder.
@@ -96,13 +99,15 @@ class Poll:
 
     `seen` are refs by witness. `connected`: every filing since the last connected poll is among what is known now.
     `gap` is the stretch (UTC) that the regulator's feed does not reach back to any more; only the day's index closes
-    it. `failure` is why the read stopped early: what it had read until then is in `seen`, and true.
+    it. `asked_at`: when its first page was answered, by the regulator's clock. `failure` is why the read stopped early:
+    what it had read until then is in `seen`, and true.
     """
 
     seen: Mapping[Witness, Sequence[FilingRef]]
     connected: bool = True
     gap: tuple[datetime, datetime] | None = None
     pages: int = 0
+    asked_at: datetime | None = None
     failure: RegulatorUnavailable | None = None
 
     @property
@@ -127,7 +132,10 @@ class DayIndex:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """One poll as the ledger remembers it, failed ones too. `new` are filings; `pages` were read."""
+    """One poll as the ledger remembers it, failed ones too. `new` are filings; `pages` were read.
+
+    It started when its first page was answered, by the regulator's clock where that was told: our own may be wrong.
+    """
 
     source: Source
     started_at: datetime
@@ -273,12 +281,16 @@ class FilingLedger(KnownFilings, Protocol):
         """Rows of the day that are neither published nor refused, and whose next attempt is due at `due_at` (None: all)."""
         ...
 
-    def pending_days(self, source: Source, *, due_at: datetime) -> list[date]:
+    def pending_days(self, source: Source, *, due_at: datetime | None = None) -> list[date]:
         """The days that have rows which `pending` would give, oldest first."""
         ...
 
     def begun(self, source: Source, filing_ids: Sequence[str]) -> None:
         """Count an attempt before it is made, so that a filing that kills its worker is known by its attempts."""
+        ...
+
+    def released(self, source: Source, filing_ids: Sequence[str], *, at: datetime) -> None:
+        """Take back the count of attempts that something else than these filings ended; they are due again from `at`."""
         ...
 
     def fetched_many(self, source: Source, items: Sequence[Fetched]) -> None:

@@ -10,7 +10,6 @@ from ledgerline.filings.ports import FilingLedger, LedgerWithLease, Regulators
 from platform_assets.filings import filings
 
 MOST_DAYS = 50  # that the table shows
-EVER = datetime.max.replace(tzinfo=timezone.utc)
 
 
 @dg.asset_check(asset=filings, description="Every filing that was discovered is published or refused; none waits.")
@@ -20,7 +19,7 @@ def no_filing_waits(
     """Warns: a filing that the regulator lists and does not serve yet is normal for minutes, not for hours."""
     from platform_assets.plots import table
 
-    days = [(source, day) for source in regulators.sources() for day in filing_ledger.pending_days(source, due_at=EVER)]
+    days = [(source, day) for source in regulators.sources() for day in filing_ledger.pending_days(source)]
     waiting = {(source, day): filing_ledger.pending(source, day) for source, day in days[-MOST_DAYS:]}
     return dg.AssetCheckResult(
         passed=not days,

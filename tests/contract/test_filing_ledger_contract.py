@@ -557,3 +557,14 @@ def test_a_backfill_leaves_half_of_the_requests_of_a_day(ledger: SqlFilingLedger
     assert [wait is None for wait in asked] == [False, False, True]
     asked = [ledger.lease("dart", NOON, per_second=1000, per_day=4, day=DAY) for _ in range(3)]
     assert [wait is None for wait in asked] == [False, False, True]
+
+
+def test_an_attempt_that_something_else_ended_is_not_counted(ledger: SqlFilingLedger) -> None:
+    ledger.discovered([ref(1), ref(2)], seen_at=NOON)
+    ledger.begun("edgar", [ref(1).filing_id])
+    ledger.begun("edgar", [ref(1).filing_id, ref(2).filing_id])
+    ledger.released("edgar", [ref(1).filing_id, ref(2).filing_id], at=LATER)
+    ledger.released("edgar", [ref(2).filing_id], at=LATER)
+    again, fresh = ledger.pending("edgar", DAY, due_at=LATER)
+    assert (again.attempts, again.next_attempt_at) == (1, LATER)
+    assert (fresh.attempts, fresh.next_attempt_at) == (0, None)

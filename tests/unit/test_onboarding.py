@@ -365,6 +365,41 @@ def test_a_filing_with_which_workers_die_is_set_aside_and_its_neighbours_are_pub
     assert world.lake.states() == {**WHOLE, accession(3): "poison"}
 
 
+@pytest.mark.parametrize("way", ["ban", "disk"])
+def test_what_stops_the_day_again_and_again_sets_no_filing_aside(world: World, way: str) -> None:
+    real = world.objects.put
+    body_of_1 = world.regulator.bodies[accession(1)]
+
+    def full(uri: str, body: bytes) -> str:
+        raise OSError(28, "No space left on device")
+
+    for _ in range(4 * KILLS):
+        if way == "ban":
+            world.regulator.bodies[accession(1)] = RegulatorUnavailable("banned", retry_at=NOW)
+        else:
+            world.objects.put = full  # type: ignore[method-assign]
+        with pytest.raises((RegulatorUnavailable, OSError)):
+            world.onboard()
+        world.now += timedelta(minutes=10)
+    world.regulator.bodies[accession(1)], world.objects.put = body_of_1, real  # type: ignore[method-assign]
+    world.onboard()
+    assert world.lake.states() == WHOLE
+
+
+def test_a_full_store_keeps_what_was_stored_before(world: World) -> None:
+    real = world.objects.put
+
+    def put(uri: str, body: bytes) -> str:
+        if accession(4) in uri:
+            raise OSError(28, "No space left on device")
+        return real(uri, body)
+
+    world.objects.put = put  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="No space left"):
+        world.onboard(batch_filings=500)
+    assert set(world.lake.states()) == {accession(number) for number in range(1, 4)}
+
+
 def test_a_body_that_our_own_code_cannot_stand_does_not_stop_the_day(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,6 +24,8 @@ def upgrade() -> None:
         sa.Column("checked_at", _moment()),
     ):
         op.add_column("filings", column)
+    op.drop_index("filings_by_day", "filings")
+    op.create_index("filings_by_day", "filings", ["day", "source", "state"])
     op.create_index("filings_by_state", "filings", ["source", "state", "day"])
     op.add_column("filing_versions", sa.Column("etag", sa.Text))
     op.create_index("filing_parties_by_company", "filing_parties", ["source", "party_id"])
