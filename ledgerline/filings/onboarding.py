@@ -111,8 +111,10 @@ def onboard_day(
     """
     say = report or (lambda line: None)
     poll, new = _poll(regulator, ledger, day, clock)
-    discovered = sum(ref.day == day for ref in poll.refs)
-    say(f"{regulator.source} {day}: {discovered} filings in {poll.pages} pages, {new} of them new")
+    discovered = len({ref.filing_id for ref in poll.refs if ref.day == day})
+    say(
+        f"{regulator.source} {day}: {discovered} filings listed in {poll.pages} pages read, {new} new of this and other days"
+    )
 
     with tempfile.TemporaryDirectory(prefix="ledgerline-bodies-") as folder:
         desk = _Desk(regulator, day, ledger, objects, lake, clock, say, Path(folder))

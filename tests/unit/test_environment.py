@@ -135,3 +135,15 @@ def test_a_worker_gets_what_python_needs_and_no_secret(monkeypatch: pytest.Monke
     assert "PATH" in worker_variables(aws=False)
     on_s3 = worker_variables(aws=True)
     assert [name for name in secrets if name in on_s3] == ["AWS_SECRET_ACCESS_KEY"]
+
+
+def test_the_regulators_are_their_own_servers_unless_others_are_named() -> None:
+    settings = read_settings(variables={})
+    assert (settings.edgar_url, settings.dart_url) == ("https://www.sec.gov", "https://opendart.fss.or.kr")
+    other = read_settings(variables={"EDGAR_URL": "http://127.0.0.1:1", "EDGAR_PER_SECOND": "2.5"})
+    assert (other.edgar_url, other.edgar_per_second) == ("http://127.0.0.1:1", 2.5)
+
+
+def test_a_rate_that_is_no_number_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="EDGAR_PER_SECOND is 'five', which is no number"):
+        read_settings(variables={"EDGAR_PER_SECOND": "five"})
