@@ -20,9 +20,10 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
+from typing import cast
 
 from ledgerline.filings.onboarding import onboard_day
-from ledgerline.filings.ports import KnownFilings, Poll
+from ledgerline.filings.ports import KnownFilings, Poll, Regulator
 from ledgerline.filings.records import FetchedFiling, FilingRef, Party, Source
 from resources.filing_ledger import SqlFilingLedger
 from resources.lake import DeltaLake
@@ -33,6 +34,7 @@ PER_DAY = 3_000
 TODAY = date(2026, 3, 3)
 NOW = datetime(2026, 3, 3, 21, 0, tzinfo=timezone.utc)
 NEW = 20
+COMPANY = "0000999999"  # has 20 filings in each ledger
 SERIES = "WITH RECURSIVE series(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM series WHERE n + 1 < :size) "
 # The newest filing is n = size - 1, of TODAY; ids grow with time, as EDGAR's and DART's do on the whole.
 FILINGS = f"""
@@ -53,7 +55,9 @@ SELECT source, filing_id, 1, sha256, bytes, uri, available_at, etag FROM filings
 PARTIES = f"""
 INSERT INTO filing_parties (source, filing_id, position, party_id, name, role)
 {SERIES}
-SELECT 'edgar', printf('%012d-filing', n), 0, printf('%010d', n * 7919 % 400000), 'Company ' || n, 'Filer' FROM series
+SELECT 'edgar', printf('%012d-filing', n), 0,
+    CASE WHEN :size - n <= 20 THEN '{COMPANY}' ELSE printf('%010d', n * 7919 % 400000) END, 'Company ' || n, 'Filer'
+FROM series
 """
 SECOND_PARTIES = """
 INSERT INTO filing_parties (source, filing_id, position, party_id, name, role)
@@ -134,7 +138,7 @@ class Subject:
         print(f"ledger of {size}: built in {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
 
     def operations(self) -> dict[str, Callable[[], object]]:
-        since, company = TODAY - timedelta(days=3), "0000320193"
+        since = TODAY - timedelta(days=3)
         return {
             "tick_nothing_new": self.tick,
             "tick_20_new": self.tick_with_new,
@@ -144,13 +148,13 @@ class Subject:
             "counts": lambda: self.ledger.counts(since=since),
             "rows": lambda: self.ledger.rows("edgar", TODAY - timedelta(days=1)),
             "listed": lambda: self.ledger.listed("edgar", TODAY),
-            "by_company": lambda: self.ledger.by_company("edgar", company, "10-K", until=TODAY),
+            "by_company": lambda: self.ledger.by_company("edgar", COMPANY, "10-Q", until=TODAY),
             "lease": lambda: self.ledger.lease("edgar", NOW, per_second=5),
         }
 
     def tick(self) -> None:
         onboard_day(
-            regulator=self.regulator,  # type: ignore[arg-type]  # a tick asks for no index
+            regulator=cast(Regulator, self.regulator),  # a tick asks for no index
             ledger=self.ledger,
             objects=self.objects,
             lake=self.lake,

@@ -86,9 +86,9 @@ def hook(point: Callable[[str], None], *, in_turn: bool = True) -> None:
     DefaultDialect.do_commit = do_commit  # type: ignore[method-assign]
     os.replace = staged_rename  # type: ignore[assignment]
     DirectoryObjectStore._put = do_put  # type: ignore[assignment]
-    DeltaLake.merge = hooked(DeltaLake.merge)  # type: ignore[assignment,method-assign]
-    DeltaLake.replace = hooked(DeltaLake.replace)  # type: ignore[assignment,method-assign]
-    _Asker._ask = do_ask  # type: ignore[method-assign]
+    DeltaLake.merge = hooked(DeltaLake.merge)  # type: ignore[method-assign]
+    DeltaLake.replace = hooked(DeltaLake.replace)  # type: ignore[method-assign]
+    _Asker._ask = do_ask  # type: ignore[assignment,method-assign]
     if in_turn:
         onboarding.ThreadPoolExecutor = InTurn  # type: ignore[assignment,misc]
 

@@ -246,8 +246,8 @@ class World:
         now = self.clock()
         for one in truth.values():
             if whole and one.found_at <= now and one.filing_id not in held:
-                row = self.ledger.row(self.source, one.filing_id)
-                found.lost.append(f"{one.filing_id} of {one.day}: {row.state if row else 'not known'}")
+                known_as = self.ledger.row(self.source, one.filing_id)
+                found.lost.append(f"{one.filing_id} of {one.day}: {known_as.state if known_as else 'not known'}")
         found.doubled += [f"{one}: {n} rows" for one, n in Counter(row["filing_id"] for row in rows).items() if n > 1]
         known: set[str] = set()
         for filing_id, row in held.items():
@@ -331,6 +331,7 @@ class ServerProcess:
 
 def _serve(make: Callable[[], LoopbackServer], pipe: Any) -> None:
     with make() as server:
+        setattr(server._http, "handle_error", lambda *_: None)  # noqa: B010 - clients that are killed hang up
         pipe.send(server.url)
         while (work := pipe.recv()) is not None:
             pipe.send(work(server))

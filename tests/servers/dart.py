@@ -247,7 +247,7 @@ class DartSite:
         ]
         keys: dict[str, Callable[[Report], object]] = {"crp": lambda one: one.corp_name, "rpt": lambda one: one.title}
         key = keys.get(query.get("sort", "date"), lambda one: (one.day, one.rank))
-        found.sort(key=key, reverse=query.get("sort_mth", "desc") == "desc")  # type: ignore[arg-type]
+        found.sort(key=key, reverse=query.get("sort_mth", "desc") == "desc")
         if fault == "page_shift":  # one that is there was not when the pages before were read
             found = found[:-1]
         page, count = int(number), int(size)

@@ -214,7 +214,7 @@ def _moved(one: Filing, days: int) -> Filing:
         one,
         accession=f"{agent}-{filed:%y}-{(int(number) + 7919 * days) % 1_000_000:06d}",
         filed=filed,
-        accepted_at=later(one.accepted_at),
+        accepted_at=later(one.accepted_at) or one.accepted_at,
         public_at=later(one.public_at),
         row_by=later(one.row_by),
         row_not_before=later(one.row_not_before),

@@ -19,7 +19,7 @@ from datetime import datetime, timezone
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import parse_qs, urlsplit
 
 BLOCK = 1 << 16
@@ -220,7 +220,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         state = self.server_state
-        answer, fault = state.handle(Request(state.clock(), self.path, self.headers))
+        answer, fault = state.handle(Request(state.clock(), self.path, cast(Mapping[str, str], self.headers)))
         try:
             self._send(answer, fault)
         except (BrokenPipeError, ConnectionResetError):  # the client hung up: a test may do that
