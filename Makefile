@@ -5,7 +5,7 @@ export LEDGERLINE_HOME ?= $(CURDIR)/.ledgerline
 export DAGSTER_HOME ?= $(LEDGERLINE_HOME)/dagster
 RUN := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help demo dev ask test bench stop clean lock base tools
+.PHONY: help demo dev ask where test bench stop clean lock base tools
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,11 @@ ask: export ASK_MENTION = $(value MENTION)
 ask: export ASK_TEXT = $(value TEXT)
 ask: base  ## which ticker is meant: make ask MENTION="Facebook" TEXT="..." AS_OF=2017-07-25
 	@$(RUN) -m cli ask --mention="$$ASK_MENTION" --text="$$ASK_TEXT" --as-of="$$AS_OF"
+
+unexport FILING
+where: export WHERE_FILING = $(value FILING)
+where: base  ## where a filing is, and why: make where FILING=0000320193-25-000001 (DAY=... for one that is not known)
+	@$(RUN) -m cli where --day="$$DAY" -- "$$WHERE_FILING"
 
 test: tools  ## every check and test: ruff, mypy, import-linter, pytest
 	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check .

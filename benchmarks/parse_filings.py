@@ -6,7 +6,8 @@ DIR is the unpacked `filings/` folder of real filings: `edgar/full`, `edgar/nc`,
 are. `--peer` reads the same EDGAR files with edgartools in an environment of its own (made once in the user's cache
 folder, or PATH), batch by batch in turn with ours, since a shared machine changes its speed within minutes. Reading
 files from disk is not timed; both parse the same bytes to the text of every document. The rates are per wall second of
-one process; `cpu_mb_per_s` is per CPU second. `--golden` compares the items of 8-K pages with `edgar/golden`.
+one process; `cpu_mb_per_s` is per CPU second. `--golden` compares the items of 8-K and 10-K pages with other tools' (see
+`benchmarks.golden_items`); with `--peer` with edgartools' too.
 """
 
 from __future__ import annotations
@@ -18,16 +19,14 @@ import subprocess
 import sys
 import time
 import venv
-import zipfile
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks import golden_items
 from ledgerline.filings.parse import parse_filing
 from ledgerline.filings.records import RefusedFiling, Source
-from ledgerline.filings.sections import sections_of
-from ledgerline.filings.text import decode, html_to_text, looks_like_html, plain_to_text
 
 BATCHES = 8  # ours and the peer's take turns this often
 PEER = "edgartools==5.62.0"  # the version whose figures the documentation quotes
@@ -143,36 +142,6 @@ def peer_python() -> Path:
     return python
 
 
-def golden(archive: Path) -> dict[str, Any]:
-    """Item sets of 8-K pages against edgar-crawler's: a right item is one that both name."""
-    folder = archive / "edgar" / "golden"
-    both = ours_only = theirs_only = 0
-    with (
-        zipfile.ZipFile(folder / "edgar-crawler_EXTRACTED_items_8-K_553.zip") as extracted,
-        zipfile.ZipFile(folder / "edgar-crawler_RAW_8-K_553.zip") as raw,
-    ):
-        pages = {name.rpartition(".")[0]: name for name in raw.namelist()}
-        names = [name for name in extracted.namelist() if name.endswith(".json")]
-        for name in names:
-            items = json.loads(extracted.read(name))
-            theirs = {key[len("item_") :] for key, value in items.items() if key.startswith("item_") and value.strip()}
-            page = decode(raw.read(pages[name.rpartition(".")[0]]))
-            text = html_to_text(page) if looks_like_html(page) else plain_to_text(page)
-            ours = {section.name for section in sections_of("8-K", text)}
-            both += len(ours & theirs)
-            ours_only += len(ours - theirs)
-            theirs_only += len(theirs - ours)
-            if ours != theirs:
-                say(f"golden {name}: only ours {sorted(ours - theirs)}, only theirs {sorted(theirs - ours)}")
-    return {
-        "golden_pages": len(names),
-        "golden_items": both + theirs_only,
-        "golden_precision": round(both / (both + ours_only), 5),
-        "golden_recall": round(both / (both + theirs_only), 5),
-        "golden_agreement": round(both / (both + ours_only + theirs_only), 5),
-    }
-
-
 def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
@@ -186,7 +155,8 @@ def main() -> None:
     parser.add_argument("--golden", action="store_true")
     arguments = parser.parse_args()
     files = files_of(arguments.archive)
-    peer = Peer(arguments.peer_python or peer_python()) if arguments.peer or arguments.peer_python else None
+    python = (arguments.peer_python or peer_python()) if arguments.peer or arguments.peer_python else None
+    peer = Peer(python) if python else None
     parse_batch(files[:20], Result())  # first use compiles expressions
     edgar, dart = Result(), Result()
     for number in range(BATCHES):
@@ -206,7 +176,7 @@ def main() -> None:
         report["peer_failed"] = peer.failed
         report["ratio"] = round(edgar.bytes / edgar.seconds / (peer.bytes / peer.seconds), 1)
     if arguments.golden:
-        report |= golden(arguments.archive)
+        report |= golden_items.report(arguments.archive, python)
     for line in edgar.crashed + dart.crashed:
         say(f"crashed {line}")
     print(json.dumps(report))

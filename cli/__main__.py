@@ -1,4 +1,4 @@
-"""`python -m cli demo|ask|dev|approve|reject|rollback`: what the Makefile calls. Each command is in a module beside this one."""
+"""`python -m cli demo|ask|where|dev|approve|reject|rollback`: what the Makefile calls. Each is in a module beside this one."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ def parser() -> argparse.ArgumentParser:
     ask.add_argument("--mention", default="")
     ask.add_argument("--text", default="", help="the text around the mention; it must hold it")
     ask.add_argument("--as-of", default="", help="ISO day, default today")
+    where = commands.add_parser("where", help="where a filing is, and why")
+    where.add_argument("filing", nargs="?", default="", help="an accession number or a rcept_no")
+    where.add_argument("--day", default="", help="ISO day on which it was filed, for a number that is not known")
     dev = commands.add_parser("dev", help="the Dagster UI with its daemon")
     dev.add_argument("--port", type=port, default=3000)
     for name, what in (
@@ -49,6 +52,10 @@ def run(arguments: argparse.Namespace) -> int:
         from cli.ask import ask
 
         return ask(arguments.mention, arguments.text, arguments.as_of)
+    if arguments.command == "where":
+        from cli.where import where
+
+        return where(arguments.filing, arguments.day)
     if arguments.command == "dev":
         from cli.dev import dev
 

@@ -12,6 +12,8 @@ from resources.environment import ROOT, Settings
 if TYPE_CHECKING:
     import dagster as dg
 
+POOLS = {"compute": 2}  # a backfill holds a slot for hours; the live feed has the other
+
 
 def prepare(settings: Settings) -> Path:
     """Make the home and Dagster's home with this project's `dagster.yaml`; returns Dagster's home."""
@@ -23,11 +25,23 @@ def prepare(settings: Settings) -> Path:
             aside = target.with_suffix(f".{os.getpid()}")
             aside.write_bytes(wanted)
             aside.replace(target)
+            _limit_pools(settings)
     except OSError as error:
         raise ConfigurationError(
             f"{settings.home} cannot be used for local state ({error.strerror}); set LEDGERLINE_HOME to a folder that can."
         ) from error
     return settings.dagster_home
+
+
+def _limit_pools(settings: Settings) -> None:
+    """What dagster.yaml cannot say: a limit of one pool. A limit that a person has set stays."""
+    import dagster as dg
+
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        limits = {limit.name for limit in instance.event_log_storage.get_pool_limits() if not limit.from_default}
+        for pool, limit in POOLS.items():
+            if pool not in limits:
+                instance.event_log_storage.set_concurrency_slots(pool, limit)
 
 
 def open_instance(settings: Settings) -> dg.DagsterInstance:

@@ -2,89 +2,157 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from datetime import date, datetime, time, timedelta, timezone
-from zoneinfo import ZoneInfo
+from collections.abc import Collection, Iterable
+from datetime import date, datetime, time, timedelta
 
 import dagster as dg
 
-from jobs.selections import onboard, refresh_listings
-from ledgerline.filings.ports import Regulators
+from jobs.selections import onboard, prove_complete, refresh_listings
+from ledgerline.filings.ports import FilingLedger, Regulators
 from ledgerline.filings.records import Source
-from platform_assets.partitions import partition_key, source_day
+from ledgerline.filings.times import ZONES
+from platform_assets.partitions import parse_partition_key, partition_key, source_day
 from platform_assets.runs import days_under_way
 
 RUNNING = dg.DefaultScheduleStatus.RUNNING
-ZONES: Mapping[Source, str] = {"edgar": "America/New_York", "dart": "Asia/Seoul"}
 # EDGAR takes filings from 06:00 to 22:00 Eastern, DART from 07:00 to 19:00; what is late is found by the slow ticks.
 FILINGS = dg.AssetKey("filings")
+ONBOARDING_JOBS = (onboard.name, prove_complete.name)
 SATURDAY = 5
 WHOLE_AT = time(6)  # on the next day: EDGAR's daily index is written after 22:06, and EFFECT rows come after midnight
 TICKS = ("*/10 6-22 * * *", "*/30 0-5,23 * * *")
+PROVE_DAYS = 14  # what is older and was never proved needs a person: materialize complete_days of its range
+MOST_DAYS = 5  # that one tick starts
+PRIORITY = "dagster/priority"  # in the queue of runs: the live feed before its leftovers, both before a backfill (0)
+NOT_LIVE = "{source} is not read over HTTP here; the sensor `archive_days` reads the archive folder."
 
 
 def onboarding_schedule(source: Source) -> dg.ScheduleDefinition:
-    """Every 10 minutes by day and every 30 by night, in the regulator's own zone; see `days_due` for which days."""
+    """Every 10 minutes by day and every 30 by night, in the regulator's own zone; see `days_due` for which days.
+
+    A tick starts nothing for a day whose run is still at work; what came meanwhile is read by the next one, since a
+    poll goes back to the last one that connected. The run key carries the moment: each tick is an attempt of its own.
+    """
 
     @dg.schedule(
         name=f"onboard_{source}",
         job=onboard,
         cron_schedule=list(TICKS),
-        execution_timezone=ZONES[source],
+        execution_timezone=ZONES[source].key,
         default_status=RUNNING,
-        description=f"Reads what {source} published today, and completes the day before. Skipped for an archive folder.",
+        description=f"Reads what {source} published, and fetches what waits. Skipped for an archive folder.",
     )
     def tick(
-        context: dg.ScheduleEvaluationContext, regulators: dg.ResourceParam[Regulators]
+        context: dg.ScheduleEvaluationContext,
+        regulators: dg.ResourceParam[Regulators],
+        filing_ledger: dg.ResourceParam[FilingLedger],
     ) -> list[dg.RunRequest] | dg.SkipReason:
         if source not in regulators.live_sources():
-            return dg.SkipReason(
-                f"{source} is not read over HTTP here; the sensor `archive_days` reads the archive folder."
-            )
+            return dg.SkipReason(NOT_LIVE.format(source=source))
         moment = context.scheduled_execution_time
-        keys = [
-            partition_key(source, day)
-            for day in days_due(source, moment, lambda day: _last_read(context.instance, partition_key(source, day)))
-        ]
-        under_way = days_under_way(context.instance, onboard.name, FILINGS)
-        free = [key for key in keys if key not in under_way]
-        if not keys:
-            return dg.SkipReason(f"{source} publishes nothing at weekends, and the day before it is complete.")
-        if not free:
-            return dg.SkipReason(f"The run {under_way[keys[0]]} of {keys[0]} is still at work.")
-        context.instance.add_dynamic_partitions(str(source_day.name), free)
-        return [dg.RunRequest(run_key=f"{key}@{moment.isoformat()}", partition_key=key) for key in free]
+        days = days_due(source, moment, filing_ledger.pending_days(source, due_at=moment))
+        if not days:
+            return dg.SkipReason(f"{source} publishes nothing at weekends, and no filing waits.")
+        today = day_of(source, moment)
+        priority = {day: "10" if day == today else "5" for day in days}
+        return requests(context, source, days, priority)
 
     return tick
 
 
+def proving_schedule(source: Source) -> dg.ScheduleDefinition:
+    """Once an hour: the ended days of the last weeks that are not proved complete yet, oldest first."""
+
+    @dg.schedule(
+        name=f"prove_{source}",
+        job=prove_complete,
+        cron_schedule="25 * * * *",
+        execution_timezone=ZONES[source].key,
+        default_status=RUNNING,
+        description=f"Compares ended days with {source}'s own list of them, until they are proved complete.",
+    )
+    def tick(
+        context: dg.ScheduleEvaluationContext,
+        regulators: dg.ResourceParam[Regulators],
+        filing_ledger: dg.ResourceParam[FilingLedger],
+    ) -> list[dg.RunRequest] | dg.SkipReason:
+        if source not in regulators.live_sources():
+            return dg.SkipReason(NOT_LIVE.format(source=source))
+        moment = context.scheduled_execution_time
+        keys = map(parse_partition_key, context.instance.get_dynamic_partitions(str(source_day.name)))
+        registered = {day for of_source, day in keys if of_source == source}
+        since = day_of(source, moment) - timedelta(days=PROVE_DAYS)
+        proved = {claim.day for claim in filing_ledger.completions(source, since=since)}
+        days = days_to_prove(source, moment, registered=registered, proved=proved)
+        at_work = {day for day in days if filing_ledger.pending(source, day)}
+        free = [day for day in days if day not in at_work]
+        if not free:
+            return dg.SkipReason(
+                f"Filings of {', '.join(map(str, sorted(at_work)))} are still asked for."
+                if at_work
+                else f"Every ended day of {source} is proved complete."
+            )
+        config = dg.RunConfig(ops={"filings": {"config": {"recheck": True}}})
+        return requests(context, source, free, dict.fromkeys(free, "5"), config)
+
+    return tick
+
+
+def requests(
+    context: dg.ScheduleEvaluationContext,
+    source: Source,
+    days: list[date],
+    priority: dict[date, str],
+    config: dg.RunConfig | None = None,
+) -> list[dg.RunRequest] | dg.SkipReason:
+    """A run for each day that none is at work on, registered as a partition; the reason where there is none."""
+    keys = {day: partition_key(source, day) for day in days}
+    under_way = days_under_way(context.instance, ONBOARDING_JOBS, FILINGS)
+    free = [day for day in days if keys[day] not in under_way][:MOST_DAYS]
+    if not free:
+        return dg.SkipReason(f"The run {under_way[keys[days[0]]]} of {keys[days[0]]} is still at work.")
+    context.instance.add_dynamic_partitions(str(source_day.name), [keys[day] for day in free])
+    moment = context.scheduled_execution_time.isoformat()
+    return [
+        dg.RunRequest(
+            run_key=f"{keys[day]}@{moment}",
+            partition_key=keys[day],
+            tags={PRIORITY: priority[day]},
+            run_config=config,
+        )
+        for day in free
+    ]
+
+
 def day_of(source: Source, moment: datetime) -> date:
     """The regulator's calendar day at a moment."""
-    return moment.astimezone(ZoneInfo(ZONES[source])).date()
+    return moment.astimezone(ZONES[source]).date()
 
 
-def days_due(source: Source, moment: datetime, last_read: Callable[[date], datetime | None]) -> list[date]:
-    """The days that a tick reads: today if it is a weekday, and the weekday before it until it was read once when whole.
+def days_due(source: Source, moment: datetime, waiting: Iterable[date]) -> list[date]:
+    """The days that a tick works on: today if it is a weekday, and those of which a filing waits, newest first.
 
-    A machine that slept over an evening, or over a weekend, so completes the day that it missed. `last_read` says when a
-    day was last read, None for never.
+    What EDGAR accepts after 17:30 is dated to the next business day, so that a day may have filings before it begins.
     """
     today = day_of(source, moment)
-    before = today - timedelta(days=1)
-    while before.weekday() >= SATURDAY:
-        before -= timedelta(days=1)
-    whole_at = datetime.combine(before + timedelta(days=1), WHOLE_AT, ZoneInfo(ZONES[source]))
     due = [today] if today.weekday() < SATURDAY else []
-    if moment >= whole_at and ((read := last_read(before)) is None or read < whole_at):
-        due.append(before)
-    return due
+    return due + sorted(set(waiting) - set(due), reverse=True)
 
 
-def _last_read(instance: dg.DagsterInstance, key: str) -> datetime | None:
-    records = instance.fetch_materializations(
-        dg.AssetRecordsFilter(asset_key=FILINGS, asset_partitions=[key]), limit=1
-    ).records
-    return datetime.fromtimestamp(records[0].timestamp, timezone.utc) if records else None
+def days_to_prove(
+    source: Source, moment: datetime, *, registered: Collection[date], proved: Collection[date]
+) -> list[date]:
+    """The days that have ended and are not proved, oldest first: weekdays since the first one that is registered within
+    PROVE_DAYS, so that a machine that slept over a day still proves it, and registered days of weekends."""
+    today = day_of(source, moment)
+    ended = [today - timedelta(days=back) for back in range(PROVE_DAYS, 0, -1)]
+    ended = [day for day in ended if moment >= datetime.combine(day + timedelta(days=1), WHOLE_AT, ZONES[source])]
+    first = min((day for day in registered if day in ended), default=None)
+    return [
+        day
+        for day in ended
+        if first is not None and day >= first and day not in proved and (day.weekday() < SATURDAY or day in registered)
+    ]
 
 
 daily_listings = dg.ScheduleDefinition(

@@ -1,4 +1,4 @@
-"""Named selections of assets as jobs. Operator jobs (approve, reject, rollback) are in `releases.py`, times in `schedules.py`."""
+"""Named selections of assets as jobs. Operator jobs are in `releases.py` and `filings.py`, times in `schedules.py`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ onboard = dg.define_asset_job(
     "onboard",
     selection=dg.AssetSelection.assets("filings"),
     description="Filings of one source and day (or a range of days): what is new, once.",
+)
+prove_complete = dg.define_asset_job(
+    "prove_complete",
+    selection=dg.AssetSelection.assets("filings", "day_index", "complete_days"),
+    description="One source and day that has ended: what was late, what changed since, and the proof that nothing lacks.",
 )
 map_filings = dg.define_asset_job(
     "map_filings",
@@ -26,6 +31,14 @@ refresh_monitoring = dg.define_asset_job(
     "refresh_monitoring",
     selection=dg.AssetSelection.groups("monitoring"),
     description="How good and how healthy what is live is.",
+)
+watch_onboarding = dg.define_asset_job(
+    "watch_onboarding",
+    selection=dg.AssetSelection.assets("onboarding_monitor")
+    | dg.AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey("filings"), "onboarding_is_on_time")),
+    executor_def=dg.in_process_executor,  # it takes a second: a process for each step would take five
+    tags={"dagster/priority": "-1"},  # whoever onboards goes first
+    description="How onboarding stands, and whether it is on time: what is late and why, delays, completeness, polls and bans.",
 )
 
 
@@ -49,5 +62,5 @@ def deploy_job(project: str) -> dg.UnresolvedAssetJobDefinition:
 
 def selection_jobs(projects: list[str]) -> list[dg.UnresolvedAssetJobDefinition]:
     """All jobs of this module, with two for each model project."""
-    jobs = [onboard, map_filings, refresh_listings, refresh_monitoring]
+    jobs = [onboard, prove_complete, map_filings, refresh_listings, refresh_monitoring, watch_onboarding]
     return jobs + [make(project) for project in projects for make in (train_job, deploy_job)]

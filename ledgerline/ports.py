@@ -1,11 +1,12 @@
-"""What every room needs of the world: a lake of versioned tables and an object store. Ports of one room live in that room."""
+"""What every room needs of the world: a lake of versioned tables, an object store, machines that parse. Ports of one room
+live in that room."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,6 +24,27 @@ class LakeWrite:
     inserted: int
     updated: int
     deleted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """What folding small files did: partitions that were folded and that are left for the next time, and files of the
+    table before and after."""
+
+    table: str
+    folded: int
+    left: int
+    files_before: int
+    files_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Vacuum:
+    """What was deleted: files that no kept version needs, and their bytes."""
+
+    table: str
+    files: int
+    bytes: int
 
 
 class Lake(Protocol):
@@ -49,6 +71,21 @@ class Lake(Protocol):
 
     def version(self, table: str) -> int | None:
         """The newest version, or None where the table was never written."""
+        ...
+
+    def tables(self) -> list[str]:
+        """The tables that were written, by name."""
+        ...
+
+    def compact(self, table: str, *, more_than: int = 1, at_most: int | None = None) -> Compaction:
+        """Fold up to `at_most` partitions of more than `more_than` files each; rows and their order stay as they are.
+
+        Never makes another writer fail, and may be killed anywhere.
+        """
+        ...
+
+    def vacuum(self, table: str, *, retention_hours: int = 168) -> Vacuum:
+        """Delete what no version of the last `retention_hours` needs; older versions are then gone."""
         ...
 
 
@@ -82,6 +119,65 @@ class ObjectStore(Protocol):
         ...
 
     def delete(self, uri: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Work for one process or container: the URI of its manifest, the URI at which it puts its result, how much it is."""
+
+    name: str  # sha256 hex of the manifest
+    manifest: str
+    result: str
+    filings: int
+    bytes: int
+
+
+# done: exit code 0. killed: by a signal, for memory or for its time, so that its input may be the cause. failed: it ended
+# otherwise or never began, and its input is not the cause. lost: the machine was taken away or never there.
+Ended = Literal["done", "killed", "failed", "lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One process or container that was given a batch. `why` is empty when done; `log` is the end of its output."""
+
+    where: str  # "process 4711", "FARGATE_SPOT 0f9de17a6465404e8b1b2356dc13c2f8"
+    ended: Ended
+    exit_code: int | None
+    seconds: float  # from its start, which on ECS waits for a machine and an image, to its end
+    why: str
+    log: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRun:
+    """A batch and every attempt at it; the last one tells how it ended."""
+
+    batch: Batch
+    attempts: tuple[Attempt, ...]
+
+
+class Compute(Protocol):
+    """Processes or containers beside this one. One batch is one of them."""
+
+    @property
+    def batch_bytes(self) -> int:
+        """How many bytes of filings are worth a start; less is parsed where it is asked for."""
+        ...
+
+    @property
+    def parallel(self) -> int:
+        """How many batches run at once."""
+        ...
+
+    def run(self, batches: Sequence[Batch], *, objects: ObjectStore, step: Any) -> Generator[BatchRun, None, None]:
+        """Run each batch on its own and yield it when it ended, in the order in which they end.
+
+        What was `lost` is first tried again on a machine that cannot be taken away. Closing the generator stops what
+        still runs. `step` is the Dagster step that asks: progress and output go to its log. Raises ConfigurationError
+        where a setting is the cause, before anything runs.
+        """
+        ...
 
 
 class Notifier(Protocol):

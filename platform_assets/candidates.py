@@ -159,4 +159,4 @@ def candidate_sets(
     written = derive_days(
         context, lake, made_from="mentions", table="candidate_sets", make=make, also="+".join(versions)
     )
-    return dg.MaterializeResult(metadata={"candidates in run": sum(rows.num_rows for rows in written.values())})
+    return dg.MaterializeResult(metadata={"candidates in run": sum(written.values())})

@@ -63,7 +63,7 @@ def clusters(
         }
 
     written = derive_days(context, lake, made_from="documents", table="clusters", make=make)
-    return dg.MaterializeResult(metadata={"documents in run": sum(rows.num_rows for rows in written.values())})
+    return dg.MaterializeResult(metadata={"documents in run": sum(written.values())})
 
 
 def day_rows(lake: Lake, source: str, day: str) -> "tuple[pa.Table, pa.Table]":

@@ -12,7 +12,7 @@ from ledgerline.filings.ports import FilingLedger, Regulators
 from ledgerline.ports import Lake
 from platform_assets.days import SINGLE_RUN, days_of
 from platform_assets.failures import permanent_failures
-from platform_assets.filings import REGULATOR_POOL, filings
+from platform_assets.filings import filings
 from platform_assets.owners import DATA_PLATFORM
 from platform_assets.partitions import source_day
 
@@ -36,7 +36,6 @@ def _utc_now() -> datetime:
     group_name="onboarding",
     owners=[DATA_PLATFORM],
     kinds={"python", "deltalake"},
-    pool=REGULATOR_POOL,
 )
 def day_index(
     context: dg.AssetExecutionContext,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +20,30 @@ if TYPE_CHECKING:
 SINGLE_RUN = dg.BackfillPolicy.single_run()
 
 
+def keys_of(context: dg.AssetExecutionContext) -> list[str]:
+    """The partition keys of this run, oldest day first."""
+    return sorted(context.partition_keys, key=lambda key: key.partition(":")[2])
+
+
 def days_of(context: dg.AssetExecutionContext) -> Iterator[tuple[str, Source, str]]:
     """(partition key, source, ISO day) of each partition of this run, oldest first, said in the log as it goes."""
-    keys = sorted(context.partition_keys, key=lambda key: key.partition(":")[2])
+    keys = keys_of(context)
+    started = time.monotonic()
     for number, key in enumerate(keys, start=1):
         source, day = parse_partition_key(key)
-        context.log.info("%s (%d of %d)", key, number, len(keys))
+        left = (time.monotonic() - started) / (number - 1) * (len(keys) - number + 1) if number > 1 else 0
+        context.log.info(
+            "%s (%d of %d%s)", key, number, len(keys), f", about {left / 60:.0f} min left" if left > 60 else ""
+        )
         yield key, source, day.isoformat()
+
+
+def record_day(context: dg.AssetExecutionContext, key: str, metadata: Mapping[str, Any]) -> None:
+    """Metadata of one partition of the run. In a range it is recorded at once: Dagster itself records a run's partitions
+    at its end, and a backfill that is killed would have done nothing."""
+    context.add_asset_metadata(metadata, partition_key=key)
+    if len(context.partition_keys) > 1:
+        context.log_event(dg.AssetMaterialization(context.asset_key, partition=key, metadata=dict(metadata)))
 
 
 def derive_days(
@@ -36,11 +54,12 @@ def derive_days(
     table: str,
     make: Callable[[pa.Table, str], tuple[pa.Table, Mapping[str, Any]]],
     also: str = "",
-) -> dict[str, pa.Table]:
+) -> dict[str, int]:
     """For each partition: rows of `made_from`, through `make(rows, partition key)`, replace the day in `table`.
 
     `make` returns the new rows and metadata for the partition; `also` names what else they depend on (a version, a
-    model), so that a plan knows when they are behind it. Returns the rows written, by partition key.
+    model), so that a plan knows when they are behind it. Returns how many rows were written, by
+    partition key: the rows of a backfill of years are more than memory holds.
     """
     from ledgerline.digests import table_digest
 
@@ -58,6 +77,6 @@ def derive_days(
             input_digest=input_digest(upstream.digest, also) if upstream else "",
             filings_digest=upstream.filings_digest if upstream else "",
         )
-        context.add_asset_metadata({**metadata, **provenance.metadata()}, partition_key=key)
-        written[key] = made
+        record_day(context, key, {**metadata, **provenance.metadata()})
+        written[key] = made.num_rows
     return written

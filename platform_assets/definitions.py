@@ -21,8 +21,11 @@ def build_defs(
 
     Raises ConfigurationError for an unknown environment or a config.yaml that is wrong, before anything runs.
     """
+    from jobs.filings import FILING_JOBS
+    from jobs.maintenance import maintain_lake_job, maintain_lake_schedule
+    from jobs.monitoring import onboarding_watch
     from jobs.releases import release_jobs
-    from jobs.schedules import daily_listings, onboarding_schedule
+    from jobs.schedules import daily_listings, onboarding_schedule, proving_schedule
     from jobs.selections import selection_jobs
     from ledgerline.projects.config import load_projects
     from platform_assets import (
@@ -34,6 +37,7 @@ def build_defs(
         listings,
         mentions,
         monitoring,
+        onboarding_monitor,
         ticker_mappings,
     )
     from platform_assets.checks import filings as filings_checks
@@ -49,10 +53,11 @@ def build_defs(
     resources = {**build_resources(environment), **(resource_overrides or {})}
     found = load_projects(projects or ROOT / "model_projects")
     names = [project.name for project in found]
+    maintain_lake = maintain_lake_job(found)
     platform = dg.Definitions(
         assets=[
             listings.listings,
-            filings.filings,
+            filings.fresh() if resources["regulators"].live_sources() else filings.filings,
             completeness.day_index,
             completeness.complete_days,
             documents.documents,
@@ -64,10 +69,24 @@ def build_defs(
             candidates.candidate_sets,
             ticker_mappings.ticker_mappings,
             monitoring.mapping_quality,
+            onboarding_monitor.onboarding_monitor,
         ],
-        asset_checks=[filings_checks.no_filing_waits, ticker_mapping_checks.every_ticker_is_grounded],
-        jobs=[*selection_jobs(names), *release_jobs(found)],
-        schedules=[onboarding_schedule("edgar"), onboarding_schedule("dart"), daily_listings, map_new_filings],
+        asset_checks=[
+            filings_checks.no_filing_waits,
+            filings_checks.onboarding_is_on_time,
+            ticker_mapping_checks.every_ticker_is_grounded,
+        ],
+        jobs=[*selection_jobs(names), *release_jobs(found), *FILING_JOBS, maintain_lake],
+        schedules=[
+            onboarding_schedule("edgar"),
+            onboarding_schedule("dart"),
+            proving_schedule("edgar"),
+            proving_schedule("dart"),
+            daily_listings,
+            map_new_filings,
+            onboarding_watch,
+            maintain_lake_schedule(maintain_lake),
+        ],
         sensors=[
             automation,
             new_filings,

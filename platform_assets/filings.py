@@ -1,19 +1,17 @@
 """The `filings` asset: every filing of a regulator's day, once. How, is in `ledgerline.filings.onboarding`."""
 
-from datetime import date, datetime, timezone
+from datetime import date, datetime, timedelta, timezone
 
 import dagster as dg
 
 from ledgerline.filings.ports import FilingLedger, Regulators
+from ledgerline.filings.times import EASTERN
 from ledgerline.ports import Lake, ObjectStore
-from platform_assets.days import SINGLE_RUN, days_of
+from platform_assets.days import SINGLE_RUN, days_of, record_day
 from platform_assets.failures import permanent_failures
 from platform_assets.owners import DATA_PLATFORM
 from platform_assets.partitions import source_day
 from platform_assets.provenance import DayProvenance
-
-# Bounds how many runs ask a regulator at once; the rate itself is one lease in the ledger, whatever their number.
-REGULATOR_POOL = "regulator"
 
 
 class OnboardingConfig(dg.Config):
@@ -22,13 +20,16 @@ class OnboardingConfig(dg.Config):
     recheck: bool = False
 
 
+def _utc_now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
 @dg.asset(
     partitions_def=source_day,
     backfill_policy=SINGLE_RUN,
     group_name="onboarding",
     owners=[DATA_PLATFORM],
     kinds={"python", "deltalake"},
-    pool=REGULATOR_POOL,
     retry_policy=dg.RetryPolicy(max_retries=2, delay=60),  # an outage of a regulator; a ban is waited for by the lease
 )
 def filings(
@@ -57,7 +58,7 @@ def filings(
                 objects=object_store,
                 lake=lake,
                 day=date.fromisoformat(day),
-                clock=lambda: datetime.now(timezone.utc),
+                clock=_utc_now,
                 report=context.log.info,
                 recheck=config.recheck,
             )
@@ -67,7 +68,9 @@ def filings(
             rows=rows.num_rows, digest=digest, input_digest=str(report.discovered), filings_digest=digest
         )
         refused = dict(sorted(report.refused_by_reason.items()))
-        context.add_asset_metadata(
+        record_day(
+            context,
+            key,
             {
                 "new": report.new,
                 "published": report.published,
@@ -88,12 +91,21 @@ def filings(
                 ),
                 **provenance.metadata(),
             },
-            partition_key=key,
         )
         reports.append(report)
     return dg.MaterializeResult(
         metadata={"days in run": len(reports), "new in run": sum(report.new for report in reports)}
     )
+
+
+def fresh() -> dg.AssetsDefinition:
+    """The asset with its freshness policy, for filings that come over HTTP.
+
+    At weekends nothing is published, so a window of hours would call every Sunday stale: what counts is the evening of a
+    weekday. Which source is late, and why, says the check `onboarding_is_on_time`.
+    """
+    policy = dg.FreshnessPolicy.cron("0 22 * * 1-5", lower_bound_delta=timedelta(hours=1), timezone=EASTERN.key)
+    return filings.map_asset_specs(lambda spec: spec.replace_attributes(freshness_policy=policy))
 
 
 def _per_form(forms: list[str]) -> list[dict[str, object]]:

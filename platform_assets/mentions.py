@@ -47,4 +47,4 @@ def mentions(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) ->
         }
 
     written = derive_days(context, lake, made_from="documents", table="mentions", make=make)
-    return dg.MaterializeResult(metadata={"mentions in run": sum(rows.num_rows for rows in written.values())})
+    return dg.MaterializeResult(metadata={"mentions in run": sum(written.values())})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import dagster as dg
 
 from platform_assets.partitions import source_day
@@ -17,15 +19,15 @@ UNFINISHED = [
 ENDED_BADLY = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 
-def days_under_way(instance: dg.DagsterInstance, job: str, asset: dg.AssetKey) -> dict[str, str]:
-    """Partition key -> id of an unfinished run of the job, or of one that somebody started on the asset by hand.
+def days_under_way(instance: dg.DagsterInstance, jobs: Collection[str], asset: dg.AssetKey) -> dict[str, str]:
+    """Partition key -> id of an unfinished run of one of the jobs, or of one that somebody started on the asset by hand.
 
     A run is of one day or, as a backfill is, of a range in the order in which the days were registered.
     """
     known: list[str] | None = None
     found: dict[str, str] = {}
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED)):
-        if run.job_name != job and asset not in (run.asset_selection or ()):
+        if run.job_name not in jobs and asset not in (run.asset_selection or ()):
             continue
         if key := run.tags.get("dagster/partition"):
             found[key] = run.run_id

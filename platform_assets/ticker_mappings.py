@@ -81,7 +81,7 @@ def ticker_mappings(
     written = derive_days(
         context, lake, made_from="candidate_sets", table="ticker_mappings", make=make, also=str(live.model_digest)
     )
-    return dg.MaterializeResult(metadata={"mappings in run": sum(rows.num_rows for rows in written.values())})
+    return dg.MaterializeResult(metadata={"mappings in run": sum(written.values())})
 
 
 class OneModel:

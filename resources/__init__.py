@@ -11,12 +11,13 @@ def build_resources(environment: str | None = None, *, settings: Settings | None
     """All resources by the name under which assets ask for them. No I/O, no network, no AWS variable is needed for it.
 
     `local` is the embedded platform; `branch` and `prod` keep their objects on S3 and train and serve on AWS SageMaker,
-    each under names of its own. Raises ConfigurationError for an unknown environment or a setting that is missing.
+    each under names of its own, and may run batches on ECS. Raises ConfigurationError for an unknown environment or a
+    setting that is missing.
     """
     chosen = settings or read_settings(environment)
     object_store = _object_store(chosen)
     aws = _aws(chosen, object_store) if chosen.environment != "local" else {}
-    return _embedded(chosen, object_store) | aws
+    return _embedded(chosen, object_store) | {"compute": _compute(chosen)} | aws
 
 
 def _object_store(settings: Settings) -> Any:
@@ -25,6 +26,24 @@ def _object_store(settings: Settings) -> Any:
     if settings.environment == "local":
         return DirectoryObjectStore(root=str(settings.objects), bucket=settings.bucket)
     return S3ObjectStore(bucket=settings.required_bucket, region=settings.region)
+
+
+def _compute(settings: Settings) -> Any:
+    from resources.compute import EcsCompute, SubprocessCompute
+
+    parallel: dict[str, Any] = {"parallel": settings.compute_parallel} if settings.compute_parallel else {}
+    if settings.compute == "subprocess":
+        return SubprocessCompute(**parallel)
+    settings.require_ecs()
+    return EcsCompute(
+        region=settings.region,
+        cluster=settings.ecs_cluster,
+        task_definition=settings.ecs_task_definition,
+        container=settings.ecs_container,
+        subnets=list(settings.ecs_subnets),
+        security_groups=list(settings.ecs_security_groups),
+        **parallel,
+    )
 
 
 def _regulators(settings: Settings, ledger: Any, object_store: Any) -> Any:
@@ -49,6 +68,9 @@ def _regulators(settings: Settings, ledger: Any, object_store: Any) -> Any:
         archive=str(settings.sample_archive),
         edgar_user_agent=EnvVar("EDGAR_USER_AGENT") if settings.edgar_over_http else None,
         dart_api_key=EnvVar("DART_API_KEY") if settings.dart_over_http else None,
+        edgar_url=settings.edgar_url,
+        dart_url=settings.dart_url,
+        edgar_per_second=settings.edgar_per_second,
     )
 
 

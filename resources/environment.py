@@ -16,8 +16,23 @@ from typing import Literal, get_args
 from ledgerline.errors import ConfigurationError
 
 Environment = Literal["local", "branch", "prod"]
+ComputeKind = Literal["subprocess", "ecs"]
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_BUCKET = "ledgerline"
+DEFAULT_CONTAINER = "ledgerline"
+# What a process that parses foreign bytes gets of this one's variables: what Python needs to start. No secret is among them.
+_FOR_WORKERS = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "TMPDIR",
+    "TZ",
+    "VIRTUAL_ENV",
+    "LD_LIBRARY_PATH",
+    "PYTHONPATH",
+    "PYTHONHASHSEED",
+)
+_FOR_WORKERS_ON_S3 = ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +45,21 @@ class Settings:
     archive: Path | str | None
     edgar_over_http: bool  # EDGAR_USER_AGENT is set
     dart_over_http: bool  # DART_API_KEY is set
+    edgar_url: str  # other servers than the regulators' own: a proxy, or the servers of the tests
+    dart_url: str
+    edgar_per_second: float
     slack: bool  # SLACK_BOT_TOKEN is set
     bucket: str
     region: str
     sagemaker_role: str
     sagemaker_image: str
+    compute: ComputeKind
+    compute_parallel: int | None  # batches at once; None: the default of the implementation
+    ecs_cluster: str
+    ecs_task_definition: str
+    ecs_container: str
+    ecs_subnets: tuple[str, ...]
+    ecs_security_groups: tuple[str, ...]
 
     @property
     def required_bucket(self) -> str:
@@ -49,6 +74,25 @@ class Settings:
     @property
     def required_image(self) -> str:
         return self._required("SAGEMAKER_IMAGE_URI", self.sagemaker_image, "the image that runs the projects' scripts")
+
+    def require_ecs(self) -> None:
+        """Raises ConfigurationError, naming the variable, where one that LEDGERLINE_COMPUTE=ecs needs is missing."""
+        if self.environment == "local":
+            raise ConfigurationError(
+                "LEDGERLINE_COMPUTE=ecs needs objects in S3, and LEDGERLINE_ENV=local keeps them in a folder: set "
+                "LEDGERLINE_ENV to prod or branch, or use LEDGERLINE_COMPUTE=subprocess."
+            )
+        needed = {
+            "ECS_CLUSTER": (self.ecs_cluster, "the cluster that runs batches"),
+            "ECS_TASK_DEFINITION": (self.ecs_task_definition, "a task definition with this platform's image"),
+            "ECS_SUBNETS": (self.ecs_subnets, "subnets of its tasks, with commas between them"),
+            "ECS_SECURITY_GROUPS": (self.ecs_security_groups, "security groups of its tasks, with commas between them"),
+        }
+        for variable, (value, what) in needed.items():
+            if not value:
+                raise ConfigurationError(
+                    f"LEDGERLINE_COMPUTE=ecs needs {variable}: set it to {what}, or use LEDGERLINE_COMPUTE=subprocess."
+                )
 
     def _required(self, variable: str, value: str, what: str) -> str:
         if not value:
@@ -91,6 +135,11 @@ def read_settings(environment: str | None = None, *, variables: Mapping[str, str
         raise ConfigurationError(
             f"LEDGERLINE_ENV is {name!r}, which is no environment; set it to one of {', '.join(get_args(Environment))}."
         )
+    compute = given.get("LEDGERLINE_COMPUTE") or "subprocess"
+    if compute not in get_args(ComputeKind):
+        raise ConfigurationError(
+            f"LEDGERLINE_COMPUTE is {compute!r}, which runs nothing; set it to one of {', '.join(get_args(ComputeKind))}."
+        )
     archive = given.get("LEDGERLINE_ARCHIVE")
     return Settings(
         environment=name,  # type: ignore[arg-type]  # checked above
@@ -98,12 +147,36 @@ def read_settings(environment: str | None = None, *, variables: Mapping[str, str
         archive=archive_of(archive) if archive else None,
         edgar_over_http=bool(given.get("EDGAR_USER_AGENT")),
         dart_over_http=bool(given.get("DART_API_KEY")),
+        edgar_url=given.get("EDGAR_URL") or "https://www.sec.gov",
+        dart_url=given.get("DART_URL") or "https://opendart.fss.or.kr",
+        edgar_per_second=number_of("EDGAR_PER_SECOND", given.get("EDGAR_PER_SECOND") or "5"),
         slack=bool(given.get("SLACK_BOT_TOKEN")),
         bucket=given.get("LEDGERLINE_BUCKET") or DEFAULT_BUCKET,
         region=given.get("AWS_DEFAULT_REGION") or "us-east-1",
         sagemaker_role=given.get("SAGEMAKER_ROLE_ARN", ""),
         sagemaker_image=given.get("SAGEMAKER_IMAGE_URI", ""),
+        compute=compute,  # type: ignore[arg-type]  # checked above
+        compute_parallel=_parallel(given.get("LEDGERLINE_COMPUTE_PARALLEL") or ""),
+        ecs_cluster=given.get("ECS_CLUSTER", ""),
+        ecs_task_definition=given.get("ECS_TASK_DEFINITION", ""),
+        ecs_container=given.get("ECS_CONTAINER") or DEFAULT_CONTAINER,
+        ecs_subnets=_listed(given.get("ECS_SUBNETS", "")),
+        ecs_security_groups=_listed(given.get("ECS_SECURITY_GROUPS", "")),
     )
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _parallel(text: str) -> int | None:
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 100:
+        raise ConfigurationError(
+            f"LEDGERLINE_COMPUTE_PARALLEL is {text!r}: set it to how many batches run at once, 1 to 100."
+        )
+    return int(text)
 
 
 def archive_of(text: str) -> Path | str:
@@ -117,9 +190,29 @@ def archive_of(text: str) -> Path | str:
     return text.rstrip("/")
 
 
+def number_of(variable: str, text: str) -> float:
+    """The number in a variable. Raises ConfigurationError that names it."""
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigurationError(
+            f"{variable} is {text!r}, which is no number; write digits, e.g. {variable}=5."
+        ) from None
+
+
 def child_variables(settings: Settings) -> dict[str, str]:
     """The environment for a child process (the UI, a shell) that must see the same state as this one."""
     variables = {**os.environ, "LEDGERLINE_HOME": str(settings.home), "DAGSTER_HOME": str(settings.dagster_home)}
     if settings.archive:
         variables["LEDGERLINE_ARCHIVE"] = str(settings.archive)
     return variables
+
+
+def worker_variables(*, aws: bool) -> dict[str, str]:
+    """The environment of a process that parses a batch; with `aws`, which it needs to read S3, also AWS_* variables."""
+    more = _FOR_WORKERS_ON_S3 if aws else ()
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in _FOR_WORKERS or name in more or (aws and name.startswith("AWS_"))
+    }

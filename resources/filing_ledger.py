@@ -23,8 +23,10 @@ from ledgerline.filings.parties import unite_parties
 from ledgerline.filings.ports import (
     LONGEST_DELAY,
     DayClaim,
+    DayTotal,
     Fetched,
     LedgerRow,
+    Moments,
     Parsed,
     Refusal,
     State,
@@ -109,7 +111,8 @@ class SqlFilingLedger(ConfigurableResource):
                 )
 
     def fetched_many(self, source: Source, items: Sequence[Fetched]) -> None:
-        """Bodies that are kept, in one transaction. Known bytes change nothing; other bytes are a new version."""
+        """Bodies that are kept, in one transaction. Other bytes are a new version; known bytes change nothing, unless the
+        filing was to be fetched again: then it is fetched."""
         from sqlalchemy import insert
 
         filings, versions = _tables().filings, _tables().versions
@@ -118,6 +121,18 @@ class SqlFilingLedger(ConfigurableResource):
             changed = [
                 item for item in items if item.filing_id in known and known[item.filing_id].sha256 != item.sha256
             ]
+            again = [
+                item
+                for item in items
+                if item.filing_id in known
+                and (known[item.filing_id].sha256, known[item.filing_id].state) == (item.sha256, "discovered")
+            ]
+            self._update(
+                connection,
+                filings,
+                source,
+                [{"id": item.filing_id, "state": "fetched", "detail": None} for item in again],
+            )
             numbers = {item.filing_id: _next_version(known[item.filing_id]) for item in changed}
             values = [
                 {
@@ -230,15 +245,16 @@ class SqlFilingLedger(ConfigurableResource):
         with self._write() as connection:
             self._update(connection, _tables().filings, source, [{"id": one, "checked_at": at} for one in filing_ids])
 
-    def reopened(self, source: Source, filing_ids: Sequence[str]) -> int:
-        """Take filings up again from the start of parsing (from fetching, where no body is kept); returns how many."""
+    def reopened(self, source: Source, filing_ids: Sequence[str], *, fetch_again: bool = False) -> int:
+        """Take closed filings up again from the start of parsing (from fetching, where no body is kept, or of a refused
+        one with `fetch_again`); returns how many. A published filing is never asked for again: its body is good."""
         filings = _tables().filings
         with self._write() as connection:
             known = self._states(connection, source, filing_ids)
             values = [
                 {
                     "id": filing_id,
-                    "state": "fetched" if row.uri else "discovered",
+                    "state": "discovered" if not row.uri or (fetch_again and row.state == "refused") else "fetched",
                     "reason": None,
                     "detail": None,
                     "attempts": 0,
@@ -321,17 +337,18 @@ class SqlFilingLedger(ConfigurableResource):
         """Rows of the day that are neither published nor refused, and whose next attempt is due at `due_at` (None: all)."""
         return self._rows(source, day, *_due(due_at))
 
-    def pending_days(self, source: Source, *, due_at: datetime) -> list[date]:
+    def pending_days(self, source: Source, *, due_at: datetime | None = None) -> list[date]:
         """The days that have rows which `pending` would give, oldest first."""
         from sqlalchemy import select
 
         columns = _tables().filings.c
-        days: set[date] = set()
+        # One query per state: for all of them together SQLite walks through every filing of the source, by day.
+        per_state = [
+            select(columns.day).where(columns.source == source, columns.state == state, *_due(due_at)).distinct()
+            for state in OPEN_STATES
+        ]
         with self._read() as connection:
-            for state in OPEN_STATES:  # one at a time, so that the index by state is used, and closed rows are not read
-                query = select(columns.day).where(columns.source == source, columns.state == state, *_due(due_at))
-                days.update(connection.execute(query.distinct()).scalars())
-        return sorted(days)
+            return sorted({day for query in per_state for day in connection.execute(query).scalars()})
 
     def unpublished(self, source: Source, day: date) -> list[LedgerRow]:
         """Rows of the day that are parsed or refused and whose newest version is not confirmed to be in the lake."""
@@ -379,6 +396,110 @@ class SqlFilingLedger(ConfigurableResource):
         )
         return sorted(rows, key=lambda row: (row.ref.day, row.ref.filing_id))
 
+    def corrections_of(self, source: Source, filing_id: str) -> list[LedgerRow]:
+        """The filings that correct this one, oldest first."""
+        from sqlalchemy import select
+
+        # A correction names a company of what it corrects: an index leads to those, and none does to `corrects`.
+        columns, parties = _tables().filings.c, _tables().parties.c
+        companies = select(parties.party_id).where(parties.source == source, parties.filing_id == filing_id)
+        of_companies = select(parties.filing_id).where(parties.source == source, parties.party_id.in_(companies))
+        rows = self._select(source, columns.filing_id.in_(of_companies), columns.corrects == filing_id)
+        return sorted(rows, key=lambda row: (row.ref.day, row.ref.filing_id))
+
+    def days(
+        self, source: Source, *, since: date | None = None, until: date | None = None, newest: int | None = None
+    ) -> list[date]:
+        """The days (both ends included; only the `newest` so many) that have filings, oldest first."""
+        from sqlalchemy import func, select
+
+        columns = _tables().filings.c
+        found: list[date] = []
+        with self._read() as connection:
+            before = None if until is None else until + timedelta(days=1)
+            while newest is None or len(found) < newest:  # a look into the index per day, not a scan of its filings
+                query = select(func.max(columns.day)).where(columns.source == source)
+                if before is not None:
+                    query = query.where(columns.day < before)
+                before = connection.execute(query).scalar_one_or_none()
+                if before is None or (since is not None and before < since):
+                    break
+                found.append(before)
+        return found[::-1]
+
+    def day_totals(self, source: Source, *, since: date, until: date, late_before: datetime) -> list[DayTotal]:
+        """Totals of each day, state and reason, by day. Late: open, and due (or, never tried, seen) before a moment."""
+        from sqlalchemy import case, func, select
+
+        columns = _tables().filings.c
+        group = (columns.day, columns.state, columns.reason)
+        late = case((columns.state.in_(OPEN_STATES) & (_due_since() < late_before), 1), else_=0)
+        query = (
+            select(
+                *group,
+                func.count().label("filings"),
+                func.coalesce(func.sum(columns.bytes), 0).label("bytes"),
+                func.sum(case((columns.version > 1, 1), else_=0)).label("changed"),
+                func.sum(late).label("late"),
+            )
+            .where(columns.source == source, columns.day.between(since, until))
+            .group_by(*group)
+            .order_by(*group)
+        )
+        with self._read() as connection:
+            return [
+                DayTotal(row.day, row.state, row.reason, row.filings, int(row.bytes), row.changed, row.late)
+                for row in connection.execute(query)
+            ]
+
+    def moments(self, source: Source, *, since: date, until: date) -> list[Moments]:
+        """The times of every published filing of these days, by day."""
+        from sqlalchemy import select
+
+        columns = _tables().filings.c
+        query = (
+            select(columns.day, columns.accepted_at, columns.available_at, columns.published_at)
+            .where(columns.source == source, columns.day.between(since, until), columns.state == "published")
+            .where(columns.available_at.is_not(None), columns.published_at.is_not(None))
+            .order_by(columns.day)
+        )
+        with self._read() as connection:
+            return [Moments(*row) for row in connection.execute(query)]
+
+    def late(self, source: Source, *, before: datetime, limit: int) -> list[LedgerRow]:
+        """Open filings of any day that are due (or, never tried, seen) before a moment: the longest due first."""
+        columns = _tables().filings.c
+        since = _due_since()
+        return self._first(source, limit, [since], columns.state.in_(OPEN_STATES), since < before)
+
+    def refused(
+        self, source: Source, reasons: Sequence[str], *, since: date, until: date, limit: int
+    ) -> list[LedgerRow]:
+        """Filings of these days that are refused for one of the reasons, the newest day first."""
+        columns = _tables().filings.c
+        refused = (columns.state == "refused", columns.reason.in_(list(reasons)))
+        return self._first(source, limit, [columns.day.desc()], columns.day.between(since, until), *refused)
+
+    def closed(
+        self, source: Source, day: date, *, reasons: Sequence[str] = (), parsed_by_another: str | None = None
+    ) -> dict[str, str | None]:
+        """Filing id -> reason of the filings of the day that are refused for one of the reasons, or published and parsed
+        by another version of the parser than this (reason None)."""
+        from sqlalchemy import and_, false, or_, select
+
+        columns = _tables().filings.c
+        wanted = [and_(columns.state == "refused", columns.reason.in_(list(reasons)))] if reasons else []
+        if parsed_by_another is not None:
+            another = or_(columns.parser_version.is_(None), columns.parser_version != parsed_by_another)
+            wanted.append(and_(columns.state == "published", another))
+        query = (
+            select(columns.filing_id, columns.reason)
+            .where(columns.source == source, columns.day == day, or_(false(), *wanted))
+            .order_by(columns.filing_id)
+        )
+        with self._read() as connection:
+            return {row.filing_id: row.reason for row in connection.execute(query)}
+
     def counts(self, *, since: date | None = None) -> dict[tuple[str, str, str], int]:
         """(source, day, state) -> filings, of days from `since` on, for the monitor and the sensors."""
         from sqlalchemy import func, select
@@ -392,10 +513,12 @@ class SqlFilingLedger(ConfigurableResource):
         with self._read() as connection:
             return {(row[0], row[1].isoformat(), row[2]): row[3] for row in connection.execute(query)}
 
-    def ticks(self, source: Source, *, limit: int = 1) -> list[Tick]:
-        """The newest polls, newest first."""
+    def ticks(self, source: Source, *, limit: int = 1, since: datetime | None = None) -> list[Tick]:
+        """The newest polls (that began at `since` or later), newest first."""
         table = _tables().ticks
         query = table.select().where(table.c.source == source).order_by(table.c.number.desc()).limit(limit)
+        if since is not None:
+            query = query.where(table.c.started_at >= since)
         with self._read() as connection:
             return [
                 Tick(
@@ -609,6 +732,18 @@ class SqlFilingLedger(ConfigurableResource):
         columns = _tables().filings.c
         return self._select(source, columns.day == day, *conditions)
 
+    def _first(self, source: Source, limit: int, order: list[Any], *conditions: Any) -> list[LedgerRow]:
+        """The first rows in an order; ties by id."""
+        from sqlalchemy import select
+
+        columns = _tables().filings.c
+        query = select(columns.filing_id).where(columns.source == source, *conditions)
+        query = query.order_by(*order, columns.filing_id).limit(limit)
+        with self._read() as connection:
+            ids = list(connection.execute(query).scalars())
+        rows = {row.ref.filing_id: row for row in self._select(source, *conditions, columns.filing_id.in_(ids))}
+        return [rows[one] for one in ids if one in rows]
+
     def _select(self, source: Source, *conditions: Any) -> list[LedgerRow]:
         from sqlalchemy import select
 
@@ -667,6 +802,14 @@ def _ledger_row(row: Any, parties: tuple[Party, ...]) -> LedgerRow:
         published_at=row.published_at,
         checked_at=row.checked_at,
     )
+
+
+def _due_since() -> Any:
+    """Since when an open filing is due: its next attempt, or, where it was never put off, when it was first seen."""
+    from sqlalchemy import func
+
+    columns = _tables().filings.c
+    return func.coalesce(columns.next_attempt_at, columns.first_seen_at)
 
 
 def _due(at: datetime | None) -> list[Any]:

@@ -7,7 +7,9 @@ table holds is decided elsewhere: the Arrow schemas are in `ledgerline/*/tables.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,7 +17,7 @@ from dagster import ConfigurableResource
 from pydantic import Field
 
 from ledgerline.errors import LedgerlineError
-from ledgerline.ports import LakeWrite, Where
+from ledgerline.ports import Compaction, LakeWrite, Vacuum, Where
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,7 +29,20 @@ ASSET_OF_TABLE = dict.fromkeys(("companies", "securities", "names", "successors"
 # A commit loses only against a commit that landed in between, so each retry means that somebody made progress.
 COMMIT_ATTEMPTS = 20
 # Every 20 commits the log is folded into a checkpoint, so that opening a table costs the same after years of commits.
-TABLE_CONFIGURATION = {"delta.checkpointInterval": "20"}
+# Until `vacuum` says otherwise, files that were replaced are remembered as long as the log that names them (30 days).
+# No statistics in the log: of all columns of each file they are most of it, every reader and writer parses them, and
+# what is looked for is a partition; inside of a file Parquet has its own.
+TABLE_CONFIGURATION = {
+    "delta.checkpointInterval": "20",
+    "delta.deletedFileRetentionDuration": "interval 30 days",
+    "delta.dataSkippingNumIndexedCols": "0",
+}
+# A merge reads the keys of the partitions it writes to, and each file is one more to open: a tick every 10 minutes makes
+# 100 files a day, so a merge that leaves more than this folds them. Half of it costs 3 ms more than one file.
+FILES_BEFORE_FOLDING = 16
+# delta-rs keeps the order of rows where all files of a partition go into one, and not where they go into several.
+FOLDED_BYTES = 128 * 1024 * 1024
+QUIET = timedelta(hours=1)
 TABLE_NAME = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
 ROW_SEPARATOR = "\x1f"
 NULL_KEY = "\x00"
@@ -46,7 +61,8 @@ class DeltaLake(ConfigurableResource):
 
         Columns that the table lacks are added to it; columns that `rows` lack are null in inserted rows and keep their
         values in updated ones. A row may not move to another `source`/`day`: its keys are looked for there only. Safe
-        against other writers: on a conflict the comparison is made again on their result.
+        against other writers: on a conflict the comparison is made again on their result. Costs the same whatever the
+        table holds elsewhere: a partition of many small files is folded on the way.
         Raises LedgerlineError if two rows have the same keys or a key column is missing.
         """
         _check_keys(table, rows, keys)
@@ -86,27 +102,78 @@ class DeltaLake(ConfigurableResource):
                 f"table {table!r} is not in the lake {self.root}: materialize the asset {asset!r} first "
                 f"(dagster asset materialize --select {asset})"
             )
-        return _scan(found, columns=columns, where=where)
+        try:
+            return _scan(found, columns=columns, where=where)
+        except FileNotFoundError as error:
+            if version is None:
+                raise
+            raise self._no_version(table, version) from error
 
     def version(self, table: str) -> int | None:
         """The newest version, or None where the table was never written."""
         found = self._open(table)
         return None if found is None else found.version()
 
-    def compact(self, table: str) -> int:
-        """Fold small files of each partition into larger ones; returns how many files were folded away."""
-        found = self._open(table)
-        if found is None:
-            return 0
-        metrics = found.optimize.compact()
-        return int(metrics["numFilesRemoved"]) - int(metrics["numFilesAdded"])
+    def tables(self) -> list[str]:
+        """The tables that were written, by name."""
+        import pyarrow.fs as fs
 
-    def vacuum(self, table: str, *, retention_hours: int = 168) -> int:
-        """Delete files that no version of the last `retention_hours` needs; older versions are then gone."""
+        local = "://" not in self.root
+        filesystem = _filesystem(Path(self.root).absolute().as_uri() if local else self.root, self.storage_options)
+
+        def below(folder: str) -> Iterator[str]:
+            inside = filesystem.get_file_info(fs.FileSelector(folder, allow_not_found=True))
+            folders = [entry for entry in inside if entry.type == fs.FileType.Directory]
+            if any(entry.base_name == "_delta_log" for entry in folders):
+                yield folder.strip("/")
+                return
+            for entry in folders:
+                yield from below(entry.path)
+
+        return sorted(below(""))
+
+    def compact(self, table: str, *, more_than: int = 1, at_most: int | None = None) -> Compaction:
+        """Fold partitions of more than `more_than` files into one file each; rows and their order stay as they are.
+
+        No more than `at_most` partitions, those first that nobody wrote to within the hour, and of these the newest. Each is
+        a commit of its own: whoever is killed has lost nothing. A partition that another writer changes meanwhile, or
+        whose rows need more than one file, is left alone.
+        """
         found = self._open(table)
         if found is None:
-            return 0
-        return len(found.vacuum(retention_hours, dry_run=False, enforce_retention_duration=False))
+            return Compaction(table, 0, 0, 0, 0)
+        before = len(found.file_uris())
+        quiet_since = datetime.now(timezone.utc) - QUIET
+        many = sorted(
+            (part for part in _parts(found) if part.files > more_than and part.fits_one_file),
+            key=lambda part: (part.written_at < quiet_since, part.written_at),
+            reverse=True,
+        )
+        folded = sum(_fold(found, part) for part in many[:at_most])
+        return Compaction(table, folded, len(many) - folded, before, len(found.file_uris()))
+
+    def vacuum(self, table: str, *, retention_hours: int = 168) -> Vacuum:
+        """Delete files that no version of the last `retention_hours` needs, then the log of older versions: these are gone.
+
+        Also what killed writers left. Do not go below the duration of the longest read or write: it may lose its files.
+        """
+        found = self._open(table)
+        if found is None:
+            return Vacuum(table, 0, 0)
+        self._retrying(table, lambda: self._remember_for(table, retention_hours))
+        found.update_incremental()
+        options: dict[str, Any] = {
+            "retention_hours": retention_hours,
+            "enforce_retention_duration": False,
+            "full": True,
+        }
+        needless = found.vacuum(dry_run=True, **options)
+        sizes = [entry.size or 0 for entry in _filesystem_of(found).get_file_info(needless)]
+        if needless:  # a vacuum that finds nothing would commit twice all the same
+            found.vacuum(dry_run=False, **options)
+        found.create_checkpoint()
+        found.cleanup_metadata()
+        return Vacuum(table, len(needless), sum(sizes))
 
     # ------------------------------------------------------------------------------------------------- one attempt
 
@@ -116,21 +183,35 @@ class DeltaLake(ConfigurableResource):
             self._create(table, rows)
             return LakeWrite(table, 0, inserted=rows.num_rows, updated=0)
         part = _partition_where(rows)
-        existing = _scan(found, columns=None, where=part)
+        # Most merges bring new rows only, and for these the keys are all there is to read.
+        existing = _scan(found, columns=keys, where=part)
+        if len(compare_rows(existing, rows.select(keys), keys)[0]) < rows.num_rows:
+            existing = _scan(found, columns=None, where=part)
         new, changed = compare_rows(existing, rows, keys)
         if not new and not changed:
             return LakeWrite(table, found.version(), inserted=0, updated=0)
+        if changed:
+            self._merge_into(found, rows.take(sorted(new + changed)), keys, part)
+        else:
+            _append_unless_overtaken(found, rows.take(new))
+        if len(found.file_uris(file_pruning_predicate=_partition_filter(part))) > FILES_BEFORE_FOLDING:
+            for crowded in _parts(found):
+                if crowded.files > FILES_BEFORE_FOLDING and crowded.fits_one_file and crowded.is_in(part):
+                    _fold(found, crowded)
+        return LakeWrite(table, found.version(), inserted=len(new), updated=len(changed))
+
+    @staticmethod
+    def _merge_into(found: DeltaTable, rows: pa.Table, keys: Sequence[str], part: Mapping[str, Sequence[str]]) -> None:
         match = " AND ".join(f'target."{key}" = source."{key}"' for key in keys)
         merger = found.merge(
-            rows.take(sorted(new + changed)),
+            rows,
             " AND ".join([match, *(_sql_condition(f'target."{name}"', value) for name, value in part.items())]),
             source_alias="source",
             target_alias="target",
-            merge_schema=not set(rows.schema.names) <= set(existing.schema.names),
+            merge_schema=not set(rows.schema.names) <= set(_schema(found).names),
         )
         columns = {f'"{name}"': f'source."{name}"' for name in rows.schema.names}
         merger.when_matched_update(columns).when_not_matched_insert(columns).execute()
-        return LakeWrite(table, found.version(), inserted=len(new), updated=len(changed))
 
     def _replace_once(self, table: str, rows: pa.Table, where: Where) -> LakeWrite:
         from deltalake import write_deltalake
@@ -171,16 +252,31 @@ class DeltaLake(ConfigurableResource):
 
         try:
             return DeltaTable(self._uri(table), version=version, storage_options=self.storage_options or None)
-        except TableNotFoundError:
-            return None
+        except TableNotFoundError as error:
+            if version is None or self.version(table) is None:
+                return None
+            raise self._no_version(table, version) from error  # its log is gone
         except DeltaError as error:
-            newest = None if version is None else self.version(table)
-            if version is None or newest is None:
+            if version is None or self.version(table) is None:
                 raise
-            raise LedgerlineError(
-                f"table {table!r} in the lake {self.root} has no version {version} (any more): the newest is {newest}; "
-                "older ones are kept until vacuum removes them"
-            ) from error
+            raise self._no_version(table, version) from error
+
+    def _no_version(self, table: str, version: int) -> LedgerlineError:
+        return LedgerlineError(
+            f"table {table!r} in the lake {self.root} has no version {version} (any more): the newest is "
+            f"{self.version(table)}; older ones are kept until vacuum removes them"
+        )
+
+    def _remember_for(self, table: str, hours: int) -> None:
+        """Have the log know for so long which files were replaced: those it does not know look needless."""
+        found = self._open(table)
+        wanted = {
+            **TABLE_CONFIGURATION,  # of today, also for a table that is older
+            "delta.deletedFileRetentionDuration": f"interval {hours} hours",
+            "delta.logRetentionDuration": f"interval {hours} hours",
+        }
+        if found is not None and not wanted.items() <= found.metadata().configuration.items():
+            found.alter.set_table_properties(wanted)
 
     def _create(self, table: str, rows: pa.Table) -> None:
         """The first commit holds the first rows: no reader ever sees an empty table in between."""
@@ -198,7 +294,7 @@ class DeltaLake(ConfigurableResource):
             storage_options=self.storage_options or None,
         )
 
-    def _retrying(self, table: str, attempt: Callable[[], LakeWrite]) -> LakeWrite:
+    def _retrying(self, table: str, attempt: Callable[[], T]) -> T:
         from deltalake.exceptions import CommitFailedError, DeltaError
 
         for number in range(1, COMMIT_ATTEMPTS + 1):
@@ -323,13 +419,15 @@ def _schema_mode(existing: pa.Schema, rows: pa.Schema, *, whole_table: bool) -> 
 def _scan(found: DeltaTable, *, columns: Sequence[str] | None, where: Where | None) -> pa.Table:
     """The matching rows. Partitions are chosen from the log before any file is looked at: a day costs the same in a
     table of one day and of ten years."""
+    import pyarrow.dataset as ds
+
     partitioned = found.metadata().partition_columns
-    partitions = [
-        (name, "in", [str(one) for one in _as_list(value)])
-        for name, value in (where or {}).items()
-        if name in partitioned and value
-    ]
-    dataset = found.to_pyarrow_dataset(file_pruning_predicate=partitions or None, filesystem=_filesystem(found))
+    chosen = _partition_filter({name: value for name, value in (where or {}).items() if name in partitioned and value})
+    files = found.to_pyarrow_dataset(file_pruning_predicate=chosen, filesystem=_filesystem_of(found))
+    # The log names the newest file first, and folding a partition makes it the newest: with the partitions in a fixed
+    # order, and each in the order of its files, rows come as they came before.
+    fragments = sorted(files.get_fragments(), key=lambda fragment: fragment.path.rpartition("/")[0])
+    dataset = ds.FileSystemDataset(fragments, files.schema, files.format, files.filesystem)
     # One thread: several hand over batches as they come, and what reads a table (names, examples) relies on its order.
     return dataset.to_table(
         use_threads=False,
@@ -338,24 +436,110 @@ def _scan(found: DeltaTable, *, columns: Sequence[str] | None, where: Where | No
     )
 
 
+def _schema(found: DeltaTable) -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema(found.schema().to_arrow())
+
+
+def _append_unless_overtaken(found: DeltaTable, rows: pa.Table) -> None:
+    """Add rows that are new in the version that `found` holds. Raises CommitFailedError if that is not the newest.
+
+    To Delta no two appends conflict, so that two writers could add the same key: without retries of its own, a commit
+    is made as the very next version or not at all.
+    """
+    import pyarrow as pa
+    from deltalake import CommitProperties, write_deltalake
+
+    schema = _schema(found)
+    fields = [schema.field(field.name) if field.name in schema.names else field for field in rows.schema]
+    write_deltalake(
+        found,
+        in_order(rows.cast(pa.schema(fields))),  # a MERGE casts to the types of the table, an append does not
+        mode="append",
+        schema_mode=None if rows.schema.names == schema.names else "merge",
+        commit_properties=CommitProperties(max_commit_retries=0),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The files of one partition; `values` of its partition columns, empty where the table has none."""
+
+    values: Mapping[str, str]
+    files: int
+    bytes: int
+    written_at: datetime
+
+    @property
+    def fits_one_file(self) -> bool:
+        return self.bytes <= FOLDED_BYTES
+
+    def is_in(self, part: Mapping[str, Sequence[str]]) -> bool:
+        return all(value in part.get(name, [value]) for name, value in self.values.items())
+
+
+def _parts(found: DeltaTable) -> list[_Part]:
+    import pyarrow as pa
+
+    names = found.metadata().partition_columns
+    columns = [f"partition.{name}" for name in names]
+    files = pa.table(found.get_add_actions(flatten=True)).select([*columns, "size_bytes", "modification_time"])
+    sums = [("size_bytes", "count"), ("size_bytes", "sum"), ("modification_time", "max")]
+    return [
+        _Part(
+            values={name: row[column] for name, column in zip(names, columns, strict=True)},
+            files=row["size_bytes_count"],
+            bytes=row["size_bytes_sum"] or 0,
+            written_at=datetime.fromtimestamp((row["modification_time_max"] or 0) / 1000, timezone.utc),
+        )
+        for row in files.group_by(columns).aggregate(sums).to_pylist()
+        if None not in row.values()  # a partition of nulls cannot be named in a filter
+    ]
+
+
+def _fold(found: DeltaTable, part: _Part) -> bool:
+    """Write the files of a partition as one, rows in the same order; False if another writer changed it meanwhile."""
+    from deltalake.exceptions import CommitFailedError
+
+    try:
+        found.optimize.compact(
+            partition_filters=[(name, "=", value) for name, value in part.values.items()] or None,
+            target_size=2 * FOLDED_BYTES,
+        )
+    except CommitFailedError:  # nothing is lost: whoever comes next folds it
+        found.update_incremental()
+        return False
+    return True
+
+
 def in_order(rows: pa.Table) -> pa.Table:
     """The rows as one batch: delta-rs spreads batches over its workers and writes them in the order in which they end."""
     return rows.combine_chunks()
 
 
-def _filesystem(found: DeltaTable) -> Any:
-    """Arrow's own file system below the table. The one of delta-rs calls back into Python from Arrow's threads, and a
+def _partition_filter(part: Where) -> Any:
+    """Of delta-rs: the files of these partitions, None for all."""
+    return [(name, "in", [str(one) for one in _as_list(value)]) for name, value in part.items()] or None
+
+
+def _filesystem_of(found: DeltaTable) -> Any:
+    return _filesystem(found.table_uri, found._storage_options or {})
+
+
+def _filesystem(address: str, storage_options: Mapping[str, str]) -> Any:
+    """Arrow's own file system below a URI. The one of delta-rs calls back into Python from Arrow's threads, and a
     process that ends soon after a read is then aborted ("terminate called without an active exception", 4 of 25)."""
     from urllib.parse import unquote, urlsplit
 
     import pyarrow.fs as fs
 
-    uri = urlsplit(found.table_uri)
+    uri = urlsplit(address)
     if uri.scheme in ("", "file"):
         return fs.SubTreeFileSystem(unquote(uri.path), fs.LocalFileSystem())
     if uri.scheme not in ("s3", "s3a"):
         return None
-    options = {name.upper(): value for name, value in (found._storage_options or {}).items()}
+    options = {name.upper(): value for name, value in storage_options.items()}
     settings = {
         "access_key": options.get("AWS_ACCESS_KEY_ID"),
         "secret_key": options.get("AWS_SECRET_ACCESS_KEY"),

@@ -6,12 +6,13 @@ Each asks what is recorded, hands it to a pure function (`ledgerline.filings.pla
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
 
 import dagster as dg
 
 from jobs.selections import map_filings, onboard
 from ledgerline.filings.plan import DayState, plan_days
-from ledgerline.filings.ports import Regulators
+from ledgerline.filings.ports import FilingLedger, Regulators
 from ledgerline.release.ports import ReleaseLedger
 from platform_assets.partitions import partition_key, source_day
 from platform_assets.provenance import DayProvenance
@@ -28,7 +29,7 @@ def requests_for(
 ) -> tuple[list[dg.RunRequest], str]:
     """Run requests for the partitions of an asset whose input is `wanted` and was `done`; the reason if there are none."""
     states = {}
-    under_way = days_under_way(instance, job, asset)
+    under_way = days_under_way(instance, (job,), asset)
     for key, want in wanted.items():
         of_the_day = dg.RunsFilter(job_name=job, tags={"dagster/partition": key}, statuses=ENDED_BADLY)
         failed = [run for run in instance.get_runs(of_the_day, limit=10) if run.tags.get(WANTED) == want]
@@ -130,25 +131,38 @@ def recent_keys(keys: Iterable[str], days: int = SWEEP_DAYS) -> list[str]:
     job=onboard,
     minimum_interval_seconds=300,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Days that appear (or grow) in the archive folder are onboarded. Skipped when filings come over HTTP.",
+    description="Days of the archive folder that appear, grow, or have filings to take up again are onboarded. Skipped "
+    "when filings come over HTTP.",
 )
 def archive_days(
-    context: dg.SensorEvaluationContext, regulators: dg.ResourceParam[Regulators]
+    context: dg.SensorEvaluationContext,
+    regulators: dg.ResourceParam[Regulators],
+    filing_ledger: dg.ResourceParam[FilingLedger],
 ) -> dg.SensorResult | dg.SkipReason:
-    """A day is wanted if the archive lists another number of filings than when it was last materialized."""
+    """A day is wanted if the archive lists another number of filings than when it was last materialized, or if filings
+    of it are due: then anew after each materialization."""
     archives = [source for source in regulators.sources() if source not in regulators.live_sources()]
     if not archives:
         return dg.SkipReason("All sources are read over HTTP by the schedules `onboard_edgar` and `onboard_dart`.")
     wanted, done = {}, {}
     for source in archives:
         regulator = regulators.of(source)
+        due = set(filing_ledger.pending_days(source, due_at=datetime.now(timezone.utc)))
         for day in regulator.days():
             key = partition_key(source, day)
             wanted[key] = str(len(regulator.discover(day)))
             onboarded = DayProvenance.latest(context.instance, FILINGS, key)
             done[key] = onboarded.input_digest if onboarded else ""
+            if day in due and wanted[key] == done[key]:
+                wanted[key] += f"+due after {_newest_materialization(context.instance, key)}"
     requests, reason = requests_for(context.instance, onboard.name, FILINGS, wanted, done)
     if not requests:
         return dg.SkipReason(reason)
     days = [str(request.partition_key) for request in requests]
     return dg.SensorResult(run_requests=requests, dynamic_partitions_requests=[source_day.build_add_request(days)])
+
+
+def _newest_materialization(instance: dg.DagsterInstance, key: str) -> int:
+    """The storage id of the newest `filings` of a day, 0 for none."""
+    found = instance.fetch_materializations(dg.AssetRecordsFilter(FILINGS, asset_partitions=[key]), limit=1).records
+    return found[0].storage_id if found else 0

@@ -64,7 +64,7 @@ def _directory(body: Body) -> tuple[zipfile.ZipFile, list[zipfile.ZipInfo]]:
     try:
         archive = zipfile.ZipFile(_Seekable(body))
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, EOFError) as error:
-        raise RefusedFiling("bad_zip", f"{len(body)} bytes that begin like a ZIP: {error}") from error
+        raise RefusedFiling("bad_zip", f"{len(body)} bytes that begin like a ZIP: {_short(error)}") from error
     members = archive.infolist()
     if len(members) > MAX_MEMBERS:
         raise RefusedFiling("bomb", f"{len(members)} members, the cap is {MAX_MEMBERS}")
@@ -139,7 +139,12 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
         with archive.open(info) as member:
             return b"".join(iter(lambda: member.read(BLOCK_BYTES), b""))
     except (zipfile.BadZipFile, zlib.error, OSError, ValueError, RuntimeError, NotImplementedError, EOFError) as error:
-        raise RefusedFiling("bad_zip", f"member {info.filename[:60]!r} cannot be read: {error}") from error
+        raise RefusedFiling("bad_zip", f"member {info.filename[:60]!r} cannot be read: {_short(error)}") from error
+
+
+def _short(error: Exception) -> str:
+    """What zipfile says; it may quote a name of 64 kB."""
+    return str(error)[:200]
 
 
 def decode(body: bytes) -> str:

@@ -111,8 +111,10 @@ def onboard_day(
     """
     say = report or (lambda line: None)
     poll, new = _poll(regulator, ledger, day, clock)
-    discovered = sum(ref.day == day for ref in poll.refs)
-    say(f"{regulator.source} {day}: {discovered} filings in {poll.pages} pages, {new} of them new")
+    discovered = len({ref.filing_id for ref in poll.refs if ref.day == day})
+    say(
+        f"{regulator.source} {day}: {discovered} filings listed in {poll.pages} pages read, {new} new of this and other days"
+    )
 
     with tempfile.TemporaryDirectory(prefix="ledgerline-bodies-") as folder:
         desk = _Desk(regulator, day, ledger, objects, lake, clock, say, Path(folder))
@@ -437,9 +439,10 @@ class _Desk:
         uri = self.objects.uri("filings", self.source, row.ref.filing_id, fetched.sha256[:16])
         if row.uri != uri:  # a body that is read back is kept already, and the ledger knows since when
             self.objects.put_file(uri, fetched.path)
+            self.total_bytes += fetched.size
+        if row.uri != uri or row.state == "discovered":  # or it was fetched again, and is the same
             known_from = available_at(accepted_at, row.first_seen_at, fetched.last_modified, form)
             self.kept.append(Fetched(row.ref.filing_id, fetched.sha256, fetched.size, uri, known_from, fetched.etag))
-            self.total_bytes += fetched.size
         self.size += fetched.size
         if fetched.path.parent == self.folder:  # an archive gives out its own files
             fetched.path.unlink(missing_ok=True)

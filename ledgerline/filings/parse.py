@@ -23,7 +23,7 @@ from ledgerline.filings.sgml import Header, RawDocument
 from ledgerline.filings.text import decode, html_to_text, looks_like_html, plain_to_text, xml_to_text
 
 # Changes whenever the same bytes would give another text or other sections; rows can be reprocessed by it.
-PARSER_VERSION = "1"
+PARSER_VERSION = "2"
 
 Kind = Literal["binary", "html", "xml", "plain"]
 

@@ -159,6 +159,30 @@ class DayClaim:
     proved_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class DayTotal:
+    """Filings of one day in one state, refused ones by reason: how many, their bytes, how many of them have more than
+    one version, and how many are `late`: open, and due for longer than the caller allows."""
+
+    day: date
+    state: State
+    reason: str | None
+    filings: int
+    bytes: int
+    changed: int
+    late: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """When a published filing was accepted (None where the regulator does not say), available and published (UTC)."""
+
+    day: date
+    accepted_at: datetime | None
+    available_at: datetime
+    published_at: datetime
+
+
 class KnownFilings(Protocol):
     """What is known already, as far as a poll needs it to know where it may stop."""
 
@@ -257,7 +281,7 @@ class FilingLedger(KnownFilings, Protocol):
         """Rows of the day that are neither published nor refused, and whose next attempt is due at `due_at` (None: all)."""
         ...
 
-    def pending_days(self, source: Source, *, due_at: datetime) -> list[date]:
+    def pending_days(self, source: Source, *, due_at: datetime | None = None) -> list[date]:
         """The days that have rows which `pending` would give, oldest first."""
         ...
 
@@ -270,7 +294,8 @@ class FilingLedger(KnownFilings, Protocol):
         ...
 
     def fetched_many(self, source: Source, items: Sequence[Fetched]) -> None:
-        """Bodies that are kept, in one transaction. Known bytes change nothing; other bytes are a new version."""
+        """Bodies that are kept, in one transaction. Other bytes are a new version; known bytes change nothing, unless the
+        filing was to be fetched again: then it is fetched."""
         ...
 
     def parsed_many(self, source: Source, items: Sequence[Parsed]) -> None:
@@ -297,8 +322,9 @@ class FilingLedger(KnownFilings, Protocol):
         """Rows of the day that are parsed or refused and whose newest version is not confirmed to be in the lake."""
         ...
 
-    def reopened(self, source: Source, filing_ids: Sequence[str]) -> int:
-        """Take filings up again from the start of parsing (from fetching, where no body is kept); returns how many."""
+    def reopened(self, source: Source, filing_ids: Sequence[str], *, fetch_again: bool = False) -> int:
+        """Take closed filings up again from the start of parsing (from fetching, where no body is kept, or of a refused
+        one with `fetch_again`); returns how many. A published filing is never asked for again: its body is good."""
         ...
 
     def rows(self, source: Source, day: date) -> list[LedgerRow]: ...
@@ -317,6 +343,41 @@ class FilingLedger(KnownFilings, Protocol):
         """Every body that was kept of a filing, oldest first."""
         ...
 
+    def corrections_of(self, source: Source, filing_id: str) -> list[LedgerRow]:
+        """The filings that correct this one, oldest first."""
+        ...
+
+    def days(
+        self, source: Source, *, since: date | None = None, until: date | None = None, newest: int | None = None
+    ) -> list[date]:
+        """The days (both ends included; only the `newest` so many) that have filings, oldest first."""
+        ...
+
+    def day_totals(self, source: Source, *, since: date, until: date, late_before: datetime) -> list[DayTotal]:
+        """Totals of each day, state and reason, by day. Late: open, and due (or, never tried, seen) before a moment."""
+        ...
+
+    def moments(self, source: Source, *, since: date, until: date) -> list[Moments]:
+        """The times of every published filing of these days, by day."""
+        ...
+
+    def late(self, source: Source, *, before: datetime, limit: int) -> list[LedgerRow]:
+        """Open filings of any day that are due (or, never tried, seen) before a moment: the longest due first."""
+        ...
+
+    def refused(
+        self, source: Source, reasons: Sequence[str], *, since: date, until: date, limit: int
+    ) -> list[LedgerRow]:
+        """Filings of these days that are refused for one of the reasons, the newest day first."""
+        ...
+
+    def closed(
+        self, source: Source, day: date, *, reasons: Sequence[str] = (), parsed_by_another: str | None = None
+    ) -> dict[str, str | None]:
+        """Filing id -> reason of the filings of the day that are refused for one of the reasons, or published and parsed
+        by another version of the parser than this (reason None)."""
+        ...
+
     def counts(self, *, since: date | None = None) -> dict[tuple[str, str, str], int]:
         """(source, day, state) -> filings, of days from `since` on, for the monitor and the sensors."""
         ...
@@ -325,8 +386,8 @@ class FilingLedger(KnownFilings, Protocol):
         """Remember a poll."""
         ...
 
-    def ticks(self, source: Source, *, limit: int = 1) -> list[Tick]:
-        """The newest polls, newest first."""
+    def ticks(self, source: Source, *, limit: int = 1, since: datetime | None = None) -> list[Tick]:
+        """The newest polls (that began at `since` or later), newest first."""
         ...
 
     def watermark(self, source: Source) -> datetime | None:
@@ -370,3 +431,7 @@ class RateLease(Protocol):
     def banned_until(self, source: Source, now: datetime) -> tuple[datetime, str] | None:
         """The end and the reason of the ban that holds at `now`, or None."""
         ...
+
+
+class LedgerWithLease(FilingLedger, RateLease, Protocol):
+    """The ledger's database is where both live."""

@@ -62,7 +62,7 @@ def _sections_8k(text: str) -> tuple[Section, ...]:
             for match in _ITEM_8K_OLD.finditer(text)
             if 1 <= int(match.group(1)) <= 12
         ]
-    return _longest(_between(text, found, _end_of_items(text, found)))
+    return _longest(_between(text, found))
 
 
 def _sections_10(text: str, *, parts: bool) -> tuple[Section, ...]:
@@ -76,26 +76,19 @@ def _sections_10(text: str, *, parts: bool) -> tuple[Section, ...]:
             before = bisect_right(headings, (match.start(), "Z"))
             name = f"{headings[before - 1][1] if before else 'I'}.{name}"
         found.append((name, match.start(), match.end()))
-    sections = _longest(_between(text, found, _end_of_items(text, found)))
-    first = next((section.start for section in sections if section.name in ("1", "I.1")), 0)
-    return tuple(section for section in sections if section.start >= first)  # before it is only the contents
+    sections = _between(text, found)
+    first = next((section.start for section in _longest(sections) if section.name in ("1", "I.1")), 0)
+    # Before it is only the contents, whose last line goes on to it and so is long.
+    return _longest(tuple(section for section in sections if section.start >= first))
 
 
-def _end_of_items(text: str, found: list[tuple[str, int, int]]) -> int:
-    """The signatures behind the last heading, or the end of the text."""
-    if not found:
-        return len(text)
-    signatures = _SIGNATURES.search(text, found[-1][2])
-    return signatures.start() if signatures else len(text)
-
-
-def _between(text: str, found: list[tuple[str, int, int]], end: int) -> tuple[Section, ...]:
-    if not found:
-        return ()
-    starts = [start for _, start, _ in found[1:]] + [end]
+def _between(text: str, found: list[tuple[str, int, int]]) -> tuple[Section, ...]:
+    """From each heading to the next one or to signatures before it; these end the contents, too."""
+    ends = sorted(
+        [start for _, start, _ in found] + [line.start() for line in _SIGNATURES.finditer(text)] + [len(text)]
+    )
     return tuple(
-        Section(name, _title(text, after), start, stop)
-        for (name, start, after), stop in zip(found, starts, strict=True)
+        Section(name, _title(text, after), start, ends[bisect_right(ends, start)]) for name, start, after in found
     )
 
 

@@ -10,7 +10,7 @@ Plain text (`plain_to_text`) keeps its own lines and columns, since they are its
 
 The same markup gives the same text with both engines on the golden pages of the tests. Everything is linear in the
 markup: tables become marked blocks *before* the parse, because turbohtml pads columns to their widest cell, which
-makes 1 TB of 1 MB; formatting tags are dropped where so many stay open that HTML's reconstruction of them explodes.
+makes 1 TB of 1 MB; formatting is dropped, because HTML repeats what stays open in every later block.
 """
 
 from __future__ import annotations
@@ -26,14 +26,10 @@ try:
 except ImportError:  # no wheel for this platform: lxml does the work, at a third of the speed
     turbohtml = None  # type: ignore[assignment]
 
-_LAYOUT = None if turbohtml is None else turbohtml.PlainText(bullet="")
+_LAYOUT = None if turbohtml is None else turbohtml.PlainText(bullet="", layout="strict")
 
 # A tree costs about 20 times its markup; pieces of this size bound the memory of a 400 MB document.
 MAX_PIECE_CHARACTERS = 4 * 1024 * 1024
-# Open formatting elements are repeated in every later block: depth x tags bounds the nodes (130 bytes each).
-MAX_REPEATED_NODES = 2_000_000
-# turbohtml and libxml2 nest no deeper; what lies deeper is flat.
-MAX_DEPTH = 512
 
 _ROW, _CELL, _END = "\x01", "\x02", "\x03"
 
@@ -43,23 +39,13 @@ def _any_case(names: str) -> str:
     return "|".join("".join(f"[{letter}{letter.upper()}]" for letter in name) for name in names.split())
 
 
-_FORMATTING_NAMES = "a b big code em font i nobr s small strike strong tt u"
-_FORMATTING_PATTERN = f"(?:[abisuABISU]|{_any_case('big code em font nobr small strike strong tt')})(?=[\\s/>])"
-# The look at the first letters spares the long alternation for most other tags.
-_FORMATTING = re.compile(f"</?(?=[a-cefinsuA-CEFINSU]|[tT][tT]){_FORMATTING_PATTERN}")
-_TABLES = re.compile(f"(</?{_any_case('table')}|<[tT][rRdDhH])")
-
-
-def _marks() -> dict[str, str]:
-    """Table tags in every case -> what stands for them before the parse. Other tags are not in it."""
-    marks = {}
-    for name, opened in (("tr", _ROW), ("td", _CELL), ("th", _CELL)):
-        for spelled in _spellings(name):
-            marks[f"<{spelled}"] = f"{opened}<{spelled}"
-    for spelled in _spellings("table"):
-        marks[f"<{spelled}"] = f"{_END}<div"
-        marks[f"</{spelled}"] = f"{_END}</div"
-    return marks
+# The elements of which HTML keeps a list, to open them again in every later block while they are not closed.
+_LETTERS = "a b i s u"
+_WORDS = "big code em font nobr small strike strong tt"
+# The look at what most tags begin with, </, <d and <p, spares the alternation for them.
+_MARKED = re.compile(
+    f"(<(?![/dDpP](?![tT][aA]))(?:[tT][rRdDhH]|/?{_any_case('table')}|(?:[abisuABISU]|{_any_case(_WORDS)})(?=[\\s/>])))"
+)
 
 
 def _spellings(name: str) -> list[str]:
@@ -69,15 +55,26 @@ def _spellings(name: str) -> list[str]:
     return spelled
 
 
+def _marks() -> dict[str, str]:
+    """What _MARKED finds -> what stands for it before the parse."""
+    marks = {}
+    for name, opened in (("tr", _ROW), ("td", _CELL), ("th", _CELL)):
+        for spelled in _spellings(name):
+            marks[f"<{spelled}"] = f"{opened}<{spelled}"
+    for spelled in _spellings("table"):
+        marks[f"<{spelled}"] = f"{_END}<div"
+        marks[f"</{spelled}"] = f"{_END}</div"
+    for name in f"{_LETTERS} {_WORDS}".split():
+        # A <frame> outside a frameset is no element for either engine; nor is the end tag of what was not opened.
+        marks |= dict.fromkeys((f"<{spelled}" for spelled in _spellings(name)), "<frame")
+    return marks
+
+
 _MARKS = _marks()
-_DEPTHS = {f"<{spelled}": (name, 1) for name in _FORMATTING_NAMES.split() for spelled in _spellings(name)}
-_DEPTHS |= {f"</{spelled}": (name, -1) for name in _FORMATTING_NAMES.split() for spelled in _spellings(name)}
-# An element that HTML does not know is inline and is never reconstructed.
-_UNFORMATTED = {tag: "<x" if step > 0 else "</x" for tag, (_, step) in _DEPTHS.items()}
-_IX_HEADER = re.compile(r"<(/?)ix:header\b", re.I)
+_IX_HEADER, _IX_HEADER_END = "<ix:header", "</ix:header>"  # XHTML: the case is as it is
 _INVISIBLE = "\xad\u200b\u200c\u200d\u2060\ufeff"
-_EMPTY_CELLS = re.compile(f" ?{_CELL}[ {_CELL}]*")
-_WIDE_BLANKS = "\xa0\u2002\u2003\u2007\u2009\u202f\u3000"
+_EMPTY_CELLS = re.compile(f"{_CELL}[ {_CELL}]*")
+_WIDE_BLANKS = [chr(code) for code in range(128, 0x3001) if chr(code).isspace()]
 _CONTROLS = dict.fromkeys([*range(9), 11, *range(14, 32), 127])
 _CONTROL_CHARACTERS = "".join(map(chr, _CONTROLS))
 _PIECE_END = re.compile(r"</(?:p|div|tr|table|li)\s*>", re.I)
@@ -148,9 +145,11 @@ def _plain_blanks(text: str) -> str:
     if text.isascii():
         return text
     for blank in _WIDE_BLANKS:
-        text = text.replace(blank, " ")
+        if blank in text:
+            text = text.replace(blank, " ")
     for invisible in _INVISIBLE:
-        text = text.replace(invisible, "")
+        if invisible in text:
+            text = text.replace(invisible, "")
     return text
 
 
@@ -163,47 +162,27 @@ def _without_controls(source: str) -> str:
 
 def _without_ix_header(source: str) -> str:
     """Cut `<ix:header>...</ix:header>`: facts hidden from the reader. An unclosed one is left alone."""
-    opened = _IX_HEADER.search(source)
-    if opened is None:
+    opened = source.find(_IX_HEADER)
+    if opened < 0:
         return source
     kept: list[str] = []
     position = 0
-    while opened is not None:
-        closed = source.find("</ix:header>", opened.end()) if not opened.group(1) else -1
+    while opened >= 0:
+        closed = source.find(_IX_HEADER_END, opened)
         if closed < 0:
             break
-        kept.append(source[position : opened.start()])
-        position = closed + len("</ix:header>")
-        opened = _IX_HEADER.search(source, position)
+        kept.append(source[position:opened])
+        position = closed + len(_IX_HEADER_END)
+        opened = source.find(_IX_HEADER, position)
     kept.append(source[position:])
     return "".join(kept)
 
 
 def _prepared(piece: str) -> str:
-    """Tables become blocks with a mark before each row and cell; formatting goes where too much of it stays open."""
-    tags = piece.count("<")
-    if tags * MAX_DEPTH > MAX_REPEATED_NODES and _most_open(piece) * tags > MAX_REPEATED_NODES:
-        piece = _FORMATTING.sub(lambda match: _UNFORMATTED[match.group()], piece)
-    parts = _TABLES.split(piece)
+    """Tables become blocks with a mark before each row and cell; formatting is no element any more."""
+    parts = _MARKED.split(piece)
     parts[1::2] = map(_MARKS.__getitem__, parts[1::2])
     return "".join(parts)
-
-
-def _most_open(piece: str) -> int:
-    """The most formatting elements that are open at one place, each name counted for itself."""
-    depth = dict.fromkeys(_FORMATTING_NAMES.split(), 0)
-    total = most = 0
-    for tag in _FORMATTING.findall(piece):
-        name, step = _DEPTHS[tag]
-        if step > 0:
-            depth[name] += 1
-            total += 1
-            if total > most:
-                most = total
-        elif depth[name]:
-            depth[name] -= 1
-            total -= 1
-    return most
 
 
 def _pieces(source: str) -> list[str]:
@@ -278,15 +257,19 @@ def _lxml_text(piece: str) -> str:
 
 def _tidy(text: str) -> str:
     """Bring an engine's text into the normal form: rows on one line, cells by tabs, no blank lines."""
-    parts = _plain_blanks(text).split(_ROW)
-    lines = _lines(parts[0])
-    for part in parts[1:]:
-        row, ended, rest = part.partition(_END)
-        lines.append(_EMPTY_CELLS.sub("\t", " ".join(row.split())).strip("\t"))
-        if ended:
-            lines += _lines(rest)
+    text = _plain_blanks(text)
+    for blank in "\t\r\f":
+        text = text.replace(blank, " ")
+    lines: list[str] = []
+    for part in text.split(_END):
+        outside, row, rows = part.partition(_ROW)
+        lines += _lines(outside.replace(_CELL, " "))
+        if row:
+            cells = _EMPTY_CELLS.sub("\t", " ".join(rows.split())).replace(" \t", "\t")
+            lines += [line.strip(" \t") for line in cells.split(_ROW)]
     return "\n".join(filter(None, lines))
 
 
 def _lines(text: str) -> list[str]:
-    return [" ".join(line.split()) for line in text.replace(_CELL, "\t").replace(_END, "\n").split("\n")]
+    """Lines with single blanks. The quicker engine leaves hardly a run of blanks, except of those that were wide."""
+    return [" ".join(line.split()) if "  " in line else line.strip() for line in text.split("\n")]

@@ -5,11 +5,16 @@ Formats: EDGAR stamps are US Eastern without a zone; DART's days are Korean. Not
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta, timezone
 from zoneinfo import ZoneInfo
 
+from ledgerline.filings.records import Source
+
 EASTERN = ZoneInfo("America/New_York")
 KOREA = ZoneInfo("Asia/Seoul")
+# Whose calendar a source's days are of.
+ZONES: Mapping[Source, ZoneInfo] = {"edgar": EASTERN, "dart": KOREA}
 
 # Letters between the SEC staff and a company: made public 28-73 days after acceptance, so acceptance tells nothing.
 RELEASED_LATE = frozenset({"CORRESP", "UPLOAD"})

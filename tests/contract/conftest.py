@@ -3,30 +3,48 @@ PostgreSQL where it is installed."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
+from multiprocessing.connection import Connection
 
 import pytest
 
 from tests.servers.postgres import NoPostgres, running_postgres
 
 
+def serve_s3(started: Connection) -> None:
+    """Tell the endpoint's URL, then serve until killed."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    started.send(f"http://{host}:{port}")
+    threading.Event().wait()
+
+
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
-    server_module = pytest.importorskip("moto.server", reason="moto[server] is not installed")
+    pytest.importorskip("moto.server", reason="moto[server] is not installed")
     before = {
         name: os.environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
     }
     os.environ.update(AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test", AWS_DEFAULT_REGION="us-east-1")
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    # In a process of its own: some calls of delta-rs hold Python's lock while they wait for S3, which would wait for them.
+    here, there = multiprocessing.Pipe()
+    server = multiprocessing.get_context("spawn").Process(target=serve_s3, args=(there,), daemon=True)
     server.start()
     try:
-        host, port = server.get_host_and_port()
-        yield f"http://{host}:{port}"
+        if not here.poll(60):
+            raise RuntimeError("the S3 of moto did not start within a minute")
+        yield here.recv()
     finally:
-        server.stop()
+        server.kill()
+        server.join()
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)

@@ -114,7 +114,8 @@ def test_days_that_appear_in_the_store_are_seen_and_wanted_by_the_sensor(place, 
     with dg.DagsterInstance.ephemeral() as instance:
 
         def wanted() -> set[str | None]:
-            with dg.build_sensor_context(instance=instance, resources={"regulators": regulators}) as context:
+            resources = {"regulators": regulators, "filing_ledger": ledger}
+            with dg.build_sensor_context(instance=instance, resources=resources) as context:
                 result = archive_days(context)
             assert isinstance(result, dg.SensorResult)
             return {request.partition_key for request in result.run_requests or []}

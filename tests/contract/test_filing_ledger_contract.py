@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ledgerline.errors import ConfigurationError
-from ledgerline.filings.ports import DayClaim, Fetched, Parsed, Refusal, Tick, Waiting
+from ledgerline.filings.ports import DayClaim, DayTotal, Fetched, Moments, Parsed, Refusal, Tick, Waiting
 from ledgerline.filings.records import FilingRef, Party
 from resources.filing_ledger import SqlFilingLedger, _tables
 from resources.ledger_schema import FIRST, VERSION_TABLE, run_revisions
@@ -243,6 +243,132 @@ def test_a_filing_that_is_taken_up_again_starts_from_its_kept_body(ledger: SqlFi
     assert [row.version for row in ledger.unpublished("edgar", DAY)] == [1]
 
 
+def test_a_refused_filing_is_fetched_again_where_that_is_asked_for_and_a_published_one_never(
+    ledger: SqlFilingLedger,
+) -> None:
+    ledger.discovered([ref(1), ref(2)], seen_at=NOON)
+    ids = [ref(number).filing_id for number in (1, 2)]
+    for number in (1, 2):
+        fetch(ledger, number)
+    ledger.parsed_many("edgar", [Parsed(ids[0], NOON)])
+    ledger.refused_many("edgar", [Refusal(ids[1], "truncated", "x")])
+    ledger.published("edgar", ids, at=LATER)
+    assert ledger.reopened("edgar", ids, fetch_again=True) == 2
+    assert [row.state for row in ledger.rows("edgar", DAY)] == ["fetched", "discovered"]
+    fetch(ledger, 2)  # the same bytes
+    assert [(row.state, row.version) for row in ledger.rows("edgar", DAY)] == [("fetched", 1), ("fetched", 1)]
+    assert len(ledger.versions("edgar", ids[1])) == 1
+
+
+def published(ledger: SqlFilingLedger, number: int, at: datetime, **facts) -> None:
+    fetch(ledger, number)
+    ledger.parsed_many("edgar", [Parsed(ref(number).filing_id, NOON, **facts)])
+    ledger.published("edgar", [ref(number).filing_id], at=at)
+
+
+def test_the_days_that_have_filings_are_found_from_either_end(ledger: SqlFilingLedger) -> None:
+    days = [DAY + timedelta(days=number) for number in (0, 3, 4, 900)]
+    ledger.discovered([ref(number, day=day) for number, day in enumerate(days)], seen_at=NOON)
+    ledger.discovered([ref(9, day=days[1])], seen_at=NOON)
+    assert ledger.days("edgar") == days
+    assert ledger.days("edgar", newest=2) == days[2:]
+    assert ledger.days("edgar", until=days[2], newest=2) == days[1:3]
+    assert ledger.days("edgar", since=days[1], until=days[2]) == days[1:3]
+    assert ledger.days("edgar", since=days[3] + timedelta(days=1)) == []
+    assert ledger.days("dart") == []
+
+
+def test_a_day_is_summed_up_by_state_and_reason_with_what_is_late(ledger: SqlFilingLedger) -> None:
+    ledger.discovered([ref(number) for number in range(1, 8)], seen_at=NOON)
+    ledger.discovered([ref(8), ref(9, day=DAY + timedelta(days=1))], seen_at=LATER)
+    published(ledger, 1, LATER)
+    published(ledger, 2, LATER)
+    fetch(ledger, 2, "b" * 64)
+    ledger.parsed_many("edgar", [Parsed(ref(2).filing_id, NOON)])
+    ledger.published("edgar", [ref(2).filing_id], at=LATER)
+    fetch(ledger, 3)
+    ledger.refused_many(
+        "edgar", [Refusal(ref(3).filing_id, "truncated", "x"), Refusal(ref(4).filing_id, "poison", "x")]
+    )
+    ledger.waiting_many("edgar", [Waiting(ref(5).filing_id, "404", LATER + timedelta(hours=1))])
+    fetch(ledger, 6)
+    totals = ledger.day_totals("edgar", since=DAY, until=DAY, late_before=LATER)
+    assert sorted(totals, key=lambda total: (total.state, total.reason or "")) == [
+        DayTotal(DAY, "discovered", None, filings=3, bytes=0, changed=0, late=1),  # 5 is due later, 8 was seen later
+        DayTotal(DAY, "fetched", None, filings=1, bytes=7, changed=0, late=1),
+        DayTotal(DAY, "published", None, filings=2, bytes=14, changed=1, late=0),
+        DayTotal(DAY, "refused", "poison", filings=1, bytes=0, changed=0, late=0),
+        DayTotal(DAY, "refused", "truncated", filings=1, bytes=7, changed=0, late=0),
+    ]
+    late = ledger.late("edgar", before=LATER, limit=9)
+    assert [row.ref.filing_id for row in late] == [ref(6).filing_id, ref(7).filing_id]
+    much_later = LATER + timedelta(days=1)
+    assert [row.ref.filing_id for row in ledger.late("edgar", before=much_later, limit=9)] == [
+        ref(number).filing_id for number in (6, 7, 8, 9, 5)
+    ]
+    assert len(ledger.late("edgar", before=much_later, limit=2)) == 2
+    assert ledger.late("dart", before=much_later, limit=9) == []
+
+
+def test_the_moments_of_published_filings_are_known_by_day(ledger: SqlFilingLedger) -> None:
+    other = DAY + timedelta(days=1)
+    ledger.discovered([ref(1), ref(2), ref(3, day=other)], seen_at=NOON)
+    published(ledger, 1, LATER)
+    fetch(ledger, 2)
+    published(ledger, 3, LATER)
+    assert ledger.moments("edgar", since=DAY, until=DAY) == [Moments(DAY, NOON, NOON, LATER)]
+    assert [one.day for one in ledger.moments("edgar", since=DAY, until=other)] == [DAY, other]
+
+
+def test_refused_filings_are_listed_by_reason_the_newest_day_first(ledger: SqlFilingLedger) -> None:
+    days = [DAY + timedelta(days=number) for number in range(3)]
+    ledger.discovered([ref(number, COOK, day=day) for number, day in enumerate(days)], seen_at=NOON)
+    reasons = ("poison", "truncated", "not_served")
+    ledger.refused_many(
+        "edgar", [Refusal(ref(number).filing_id, reason, "why") for number, reason in enumerate(reasons)]
+    )
+    found = ledger.refused("edgar", ["poison", "not_served"], since=days[0], until=days[2], limit=9)
+    assert [(row.reason, row.detail, row.ref.parties) for row in found] == [
+        ("not_served", "why", (COOK,)),
+        ("poison", "why", (COOK,)),
+    ]
+    assert len(ledger.refused("edgar", reasons, since=days[0], until=days[2], limit=1)) == 1
+    assert ledger.refused("edgar", reasons, since=days[0], until=days[0], limit=9)[0].reason == "poison"
+
+
+def test_closed_filings_are_selected_by_reason_and_by_parser(ledger: SqlFilingLedger) -> None:
+    ledger.discovered([ref(number) for number in range(1, 7)], seen_at=NOON)
+    ids = [ref(number).filing_id for number in range(7)]
+    published(ledger, 1, LATER, parser_version="1")
+    published(ledger, 2, LATER, parser_version="2")
+    published(ledger, 3, LATER)  # by a program that did not say
+    ledger.refused_many("edgar", [Refusal(ids[4], "truncated", "x"), Refusal(ids[5], "poison", "x")])
+    assert ledger.closed("edgar", DAY, reasons=["truncated", "empty"]) == {ids[4]: "truncated"}
+    assert ledger.closed("edgar", DAY, parsed_by_another="2") == {ids[1]: None, ids[3]: None}
+    both = ledger.closed("edgar", DAY, reasons=["poison"], parsed_by_another="1")
+    assert both == {ids[2]: None, ids[3]: None, ids[5]: "poison"}
+    assert ledger.closed("edgar", DAY) == {}
+    assert ledger.closed("edgar", DAY + timedelta(days=1), reasons=["poison"]) == {}
+    ledger.reopened("edgar", [ids[1], ids[5]])
+    assert ledger.closed("edgar", DAY, reasons=["poison"], parsed_by_another="2") == {ids[3]: None}
+
+
+def test_a_filing_knows_what_corrects_it(ledger: SqlFilingLedger) -> None:
+    later = DAY + timedelta(days=9)
+    ledger.discovered(
+        [ref(1, APPLE, COOK), ref(2, form="8-K/A", day=later), ref(3, form="8-K/A"), ref(4)], seen_at=NOON
+    )
+    for number in (2, 3):
+        fetch(ledger, number)
+        ledger.parsed_many("edgar", [Parsed(ref(number).filing_id, NOON, corrects=ref(1).filing_id)])
+    assert [row.ref.filing_id for row in ledger.corrections_of("edgar", ref(1).filing_id)] == [
+        ref(3).filing_id,
+        ref(2).filing_id,
+    ]
+    assert ledger.corrections_of("edgar", ref(4).filing_id) == []
+    assert ledger.corrections_of("dart", ref(1).filing_id) == []
+
+
 def tick(minutes: int, **changes) -> Tick:
     started = NOON + timedelta(minutes=minutes)
     values = {"connected": True, "new": 3, "pages": 1, **changes}
@@ -265,6 +391,7 @@ def test_only_a_connected_poll_or_one_that_read_the_whole_feed_moves_the_waterma
         marks.append(ledger.watermark("edgar"))
     assert marks == [NOON, NOON, NOON, ticks[3].started_at, ticks[3].started_at]
     assert ledger.ticks("edgar", limit=2) == [ticks[4], ticks[3]]
+    assert ledger.ticks("edgar", limit=9, since=ticks[2].started_at) == [ticks[4], ticks[3], ticks[2]]
     assert ledger.ticks("dart") == []
     assert ledger.watermark("dart") is None
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import time
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,8 +17,9 @@ import pytest
 from ledgerline.errors import LedgerlineError
 from ledgerline.filings.tables import DOCUMENTS, FILINGS
 from ledgerline.mapping.tables import CANDIDATE_SETS, LABELLED_CANDIDATES
-from ledgerline.ports import Lake
-from resources.lake import DeltaLake
+from ledgerline.ports import Lake, Vacuum
+from resources import lake as lake_module
+from resources.lake import FILES_BEFORE_FOLDING, DeltaLake
 
 NOON = datetime(2025, 3, 14, 12, 30, 15, 123456, tzinfo=timezone.utc)
 ROW = {
@@ -30,7 +36,7 @@ def filings(*changes: dict) -> pa.Table:
 
 
 @pytest.fixture(params=["disk", "s3"])
-def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lake]:
+def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DeltaLake]:
     if request.param == "disk":
         yield DeltaLake(root=str(tmp_path / "lake"))
         return
@@ -204,13 +210,238 @@ def test_two_writers_that_create_the_same_table_lose_no_row(tmp_path: Path, monk
     assert sorted(lake.read("filings")["filing_id"].to_pylist()) == ["b", "d"]
 
 
-def test_compaction_and_vacuum_keep_the_rows(lake: Lake) -> None:
-    for number in range(4):
-        lake.merge("filings", filings({"filing_id": str(number)}), keys=KEYS)
-    assert isinstance(lake, DeltaLake)
-    assert lake.compact("filings") == 3
+def test_new_rows_take_the_types_of_the_table_and_nulls_where_they_lack_a_column(lake: Lake) -> None:
+    lake.merge("filings", filings({}), keys=KEYS)
+    wide = filings({"filing_id": "b", "version": 2})
+    narrow = wide.set_column(wide.schema.get_field_index("version"), "version", pa.array([2], pa.int64()))
+    lake.merge("filings", narrow.drop_columns(["title", "party_ids"]), keys=KEYS)
+    back = lake.read("filings", where={"filing_id": "b"})
+    assert back.schema.equals(FILINGS)
+    assert back.select(["version", "title", "party_ids"]).to_pylist() == [
+        {"version": 2, "title": None, "party_ids": None}
+    ]
+
+
+PUBLISHED = [[f"{batch}-{number}" for number in range(8)] for batch in range(6)]
+
+
+def publish_all(root: str, options: dict[str, str], together: Barrier) -> None:
+    lake = DeltaLake(root=root, storage_options=options)
+    for batch in PUBLISHED:
+        together.wait(timeout=60)
+        lake.merge("filings", filings(*({"filing_id": name} for name in batch)), keys=KEYS)
+
+
+def test_processes_that_publish_the_same_filings_at_once_publish_each_once(lake: DeltaLake) -> None:
+    lake.merge("filings", filings({"filing_id": "first"}), keys=KEYS)
+    spawn = multiprocessing.get_context("spawn")
+    together = spawn.Barrier(3)
+    writers = [
+        spawn.Process(target=publish_all, args=(lake.root, lake.storage_options, together), daemon=True)
+        for _ in range(3)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(timeout=120)
+    assert [writer.exitcode for writer in writers] == [0, 0, 0]
+    published = sorted(lake.read("filings")["filing_id"].to_pylist())
+    assert published == sorted(["first", *(name for batch in PUBLISHED for name in batch)])
+
+
+def files_of(lake: DeltaLake, table: str = "filings") -> int:
+    found = lake._open(table)
+    assert found is not None
+    return len(found.file_uris())
+
+
+def test_a_day_of_many_small_merges_stays_a_few_files_in_the_order_of_many(
+    lake: DeltaLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders = []
+    for most in (FILES_BEFORE_FOLDING, 1000):
+        monkeypatch.setattr(lake_module, "FILES_BEFORE_FOLDING", most)
+        table = f"filings_{most}"
+        for number in range(FILES_BEFORE_FOLDING + 4):
+            lake.merge(table, filings({"filing_id": f"{number}a"}, {"filing_id": f"{number}b"}), keys=KEYS)
+        orders.append(lake.read(table)["filing_id"].to_pylist())
+    assert orders[0] == orders[1]
+    assert files_of(lake, f"filings_{FILES_BEFORE_FOLDING}") == 4
+    assert files_of(lake, "filings_1000") == FILES_BEFORE_FOLDING + 4
+
+
+def fill_days(lake: Lake, days: int = 3, merges: int = 4) -> None:
+    for number in range(merges):
+        for day in range(days):
+            rows = ({"day": f"2025-03-{day + 10}", "filing_id": f"{day}-{number}-{letter}"} for letter in "zay")
+            lake.merge("filings", filings(*rows), keys=KEYS)
+
+
+def test_compaction_keeps_the_rows_and_their_order(lake: DeltaLake) -> None:
+    fill_days(lake)
+    lake.merge("filings", filings({"day": "2025-03-10", "filing_id": "0-1-a", "form": "8-K/A"}), keys=KEYS)
+    before = lake.read("filings")
+    done = lake.compact("filings")
+    assert (done.folded, done.left, done.files_after) == (3, 0, 3)
+    assert done.files_before >= 12
+    assert lake.read("filings").equals(before)
+    lake.merge("filings", filings({"day": "2025-03-11", "filing_id": "new"}), keys=KEYS)
+    before = lake.read("filings")
+    assert lake.compact("filings").folded == 1
+    assert lake.read("filings").equals(before)
+
+
+def test_compaction_does_nothing_where_there_is_nothing_to_fold(lake: Lake) -> None:
+    assert lake.compact("filings").folded == 0
+    fill_days(lake, merges=2)
+    version = lake.version("filings")
+    assert lake.compact("filings", more_than=2).files_after == 6
+    assert lake.version("filings") == version
+
+
+def test_compaction_is_bounded_and_goes_on_the_next_time(lake: Lake) -> None:
+    fill_days(lake)
+    first = lake.compact("filings", at_most=2)
+    assert (first.folded, first.left) == (2, 1)
+    assert lake.compact("filings", at_most=2).folded == 1
+
+
+def test_compaction_begins_with_the_newest_days_that_nobody_writes_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = DeltaLake(root=str(tmp_path))
+    fill_days(lake)
+    parts = lake_module._parts
+    hours_ago = {"2025-03-10": 30, "2025-03-11": 6, "2025-03-12": 0}
+
+    def aged(found):
+        now = datetime.now(timezone.utc)
+        return [replace(part, written_at=now - timedelta(hours=hours_ago[part.values["day"]])) for part in parts(found)]
+
+    monkeypatch.setattr(lake_module, "_parts", aged)
+    folded: list[str] = []
+    monkeypatch.setattr(lake_module, "_fold", lambda found, part: folded.append(part.values["day"]) or True)
+    lake.compact("filings")
+    assert folded == ["2025-03-11", "2025-03-10", "2025-03-12"]
+
+
+def test_rows_that_need_more_than_one_file_are_left_alone(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill_days(lake)
+    monkeypatch.setattr(lake_module, "FOLDED_BYTES", 1000)
+    assert lake.compact("filings").files_after == 12
+
+
+def test_a_compaction_that_a_writer_overtakes_leaves_the_day_to_the_next(
+    lake: DeltaLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_days(lake)
+    fold = lake_module._fold
+
+    def fold_overtaken(found, part):
+        monkeypatch.setattr(lake_module, "_fold", fold)
+        change = {"day": part.values["day"], "filing_id": f"{int(part.values['day'][-2:]) - 10}-0-a", "form": "8-K/A"}
+        lake.merge("filings", filings(change), keys=KEYS)
+        return fold(found, part)
+
+    monkeypatch.setattr(lake_module, "_fold", fold_overtaken)
+    done = lake.compact("filings")
+    assert (done.folded, done.left) == (2, 1)
+    rows = lake.read("filings")
+    assert (rows.num_rows, rows["form"].to_pylist().count("8-K/A")) == (36, 1)
+
+
+@pytest.mark.parametrize("change", [{"filing_id": "new"}, {"filing_id": "0-0-a", "form": "8-K/A"}])
+def test_a_writer_that_a_compaction_overtakes_publishes_all_the_same(
+    lake: DeltaLake, monkeypatch: pytest.MonkeyPatch, change: dict
+) -> None:
+    fill_days(lake, days=1)
+    scan = lake_module._scan
+
+    def scan_then_be_compacted(*args, **kwargs):
+        rows = scan(*args, **kwargs)
+        monkeypatch.setattr(lake_module, "_scan", scan)
+        assert DeltaLake(root=lake.root, storage_options=lake.storage_options).compact("filings").folded == 1
+        return rows
+
+    monkeypatch.setattr(lake_module, "_scan", scan_then_be_compacted)
+    lake.merge("filings", filings({"day": "2025-03-10", **change}), keys=KEYS)
+    names = lake.read("filings")["filing_id"].to_pylist()
+    assert len(names) == len(set(names)) == 12 + (change["filing_id"] == "new")
+
+
+def compact_until_killed(root: str) -> None:
+    DeltaLake(root=root).compact("filings")
+    os._exit(1)  # it was to be killed before
+
+
+def test_a_compaction_that_is_killed_changes_nothing_that_readers_see(tmp_path: Path) -> None:
+    lake = DeltaLake(root=str(tmp_path))
+    fill_days(lake, days=20, merges=2)
+    before, version = lake.read("filings"), lake.version("filings")
+    worker = multiprocessing.get_context("spawn").Process(target=compact_until_killed, args=(lake.root,), daemon=True)
+    worker.start()
+    while lake.version("filings") == version and worker.is_alive():
+        time.sleep(0.001)
+    worker.kill()
+    worker.join(timeout=30)
+    assert lake.version("filings") != version
+    assert lake.read("filings").equals(before)
+    lake.compact("filings")
+    assert lake.read("filings").equals(before)
+    assert files_of(lake) == 20
+
+
+def test_vacuum_deletes_what_no_kept_version_needs_and_says_how_much(lake: Lake) -> None:
+    fill_days(lake, days=1)
+    rows = lake.read("filings")
+    lake.compact("filings")
+    assert lake.vacuum("filings", retention_hours=24).files == 0
+    gone = lake.vacuum("filings", retention_hours=0)
+    assert gone.files == 4
+    assert gone.bytes > 4_000
+    assert lake.read("filings").equals(rows)
+    assert lake.vacuum("names") == Vacuum("names", 0, 0)
+
+
+def test_a_vacuum_that_finds_nothing_makes_no_version(lake: Lake) -> None:
+    fill_days(lake, days=1)
+    lake.vacuum("filings", retention_hours=24)
+    version = lake.version("filings")
+    lake.vacuum("filings", retention_hours=24)
+    assert lake.version("filings") == version
+
+
+def test_vacuum_keeps_old_files_of_a_version_that_was_the_newest_within_the_retention(tmp_path: Path) -> None:
+    lake = DeltaLake(root=str(tmp_path))
+    fill_days(lake, days=1)
+    version, rows = lake.version("filings"), lake.read("filings")
+    killed = tmp_path / "filings" / "source=edgar" / "day=2025-03-10" / "part-of-a-killed-writer.parquet"
+    killed.write_bytes(b"half")
+    long_ago = time.time() - 90 * 24 * 3600
+    for file in tmp_path.rglob("*.parquet"):
+        os.utime(file, (long_ago, long_ago))
+    lake.compact("filings")
+    assert lake.vacuum("filings", retention_hours=48) == Vacuum("filings", 1, 4)
+    assert not killed.exists()
+    assert lake.vacuum("filings", retention_hours=48).files == 0
+    assert lake.read("filings", version=version).equals(rows)
+
+
+def test_a_version_whose_files_are_gone_is_refused_like_an_unknown_one(lake: Lake) -> None:
+    fill_days(lake, days=1)
+    version = lake.version("filings")
+    lake.compact("filings")
     lake.vacuum("filings", retention_hours=0)
-    assert lake.read("filings").num_rows == 4
+    with pytest.raises(LedgerlineError, match=f"no version {version} .*until vacuum removes them"):
+        lake.read("filings", version=version)
+
+
+def test_the_tables_are_those_that_were_written(lake: Lake) -> None:
+    assert lake.tables() == []
+    lake.replace("names", pa.table({"name": ["a"]}), where={})
+    lake.replace("projects/ranker", pa.table({"name": ["a"]}), where={})
+    lake.merge("filings", filings({}), keys=KEYS)
+    assert lake.tables() == ["filings", "names", "projects/ranker"]
 
 
 @pytest.mark.parametrize("name", ["../filings", "/filings", "a/../b", "", "a b"])

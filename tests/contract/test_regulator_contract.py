@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,8 +16,12 @@ from dagster import EnvVar
 from ledgerline.errors import ConfigurationError
 from ledgerline.filings.ports import NotYetThere, Regulator, RegulatorUnavailable
 from ledgerline.filings.records import FilingRef, Party
+from ledgerline.filings.times import EASTERN
 from resources.filing_ledger import SqlFilingLedger
 from resources.regulators import DartArchive, DartHttp, EdgarArchive, EdgarHttp, RegulatorSet
+from tests.servers.clock import VirtualClock
+from tests.servers.edgar import EdgarServer
+from tests.servers.edgar_filings import a_day_of_filings
 from tests.servers.regulator_server import KEY, RegulatorServer
 from tests.servers.small_archive import DART_LIST, DAY, EDGAR, NEXT_DAY, write_small_archive
 from tests.shared_data import shared_data
@@ -482,3 +486,102 @@ def test_days_over_http_are_yesterday_and_today_of_the_regulator(edgar: EdgarHtt
     assert edgar.days() == [DAY - timedelta(days=1), DAY]
     assert dart.days() == [DAY, DAY + timedelta(days=1)]
     assert NEXT_DAY not in edgar.days()
+
+
+# ------------------------------------------------------------------------------------------------------- polls and index
+
+
+class Known:
+    """What a ledger would know."""
+
+    def __init__(self, *refs: FilingRef) -> None:
+        self.refs = refs
+
+    def known(self, source: str, filing_ids: Sequence[str]) -> set[str]:
+        return {ref.filing_id for ref in self.refs} & set(filing_ids)
+
+    def listed(self, source: str, day: date) -> int:
+        return len({ref.filing_id for ref in self.refs if ref.day == day})
+
+
+def test_a_poll_that_knows_nothing_finds_what_a_whole_read_finds(case: Case) -> None:
+    poll = case.regulator.poll(DAY, known=Known(), since=None)
+    assert poll.connected
+    assert poll.failure is None
+    assert {ref.filing_id for ref in poll.refs if ref.day == DAY} == set(case.listed)
+
+
+def test_a_poll_that_knows_everything_adds_nothing(case: Case) -> None:
+    known = Known(*case.regulator.discover(DAY))
+    poll = case.regulator.poll(DAY, known=known, since=EVENING)
+    assert poll.connected
+    ids = sorted({ref.filing_id for ref in poll.refs})
+    assert known.known(case.regulator.source, ids) == set(ids)
+
+
+def test_the_index_of_the_day_lists_its_filings_and_is_whole(case: Case) -> None:
+    index = case.regulator.index(DAY)
+    assert index is not None
+    assert (index.source, index.day) == (case.regulator.source, DAY)
+    assert {ref.filing_id for ref in index.refs} <= set(case.listed) | {"0000320193-25-000007"}
+    assert index.refs
+
+
+def test_an_index_that_cannot_be_read_is_no_empty_one(
+    edgar: EdgarHttp, dart: DartHttp, server: RegulatorServer
+) -> None:
+    for regulator, kind in ((edgar, "unavailable"), (dart, "dart_800")):
+        server.misbehave(kind, times=99)
+        with pytest.raises(RegulatorUnavailable):
+            regulator.index(DAY)
+        server.faults.clear()
+
+
+def test_a_filing_whose_etag_is_known_is_not_sent_again(tmp_path: Path) -> None:
+    day, filings = a_day_of_filings(tmp_path / "sample", limit=5)
+    clock = VirtualClock(datetime(day.year, day.month, day.day, 22, 30, tzinfo=EASTERN))
+    ledger = SqlFilingLedger(url=f"sqlite:///{tmp_path}/ledger.db")
+    with EdgarServer(filings, clock=clock) as server:
+        edgar = EdgarHttp(USER_AGENT, lease=ledger, base_url=server.url, clock=clock, sleep=clock.sleep)
+        ref = edgar.discover(day)[0]
+        first = edgar.fetch(ref, tmp_path / "body")
+        assert first is not None
+        assert edgar.fetch(ref, tmp_path / "body", etag=first.etag) is None
+        assert edgar.fetch(ref, tmp_path / "body", etag='"another"') is not None
+
+
+def test_a_holiday_has_an_empty_index_and_a_day_that_goes_on_has_none(tmp_path: Path) -> None:
+    day, filings = a_day_of_filings(tmp_path / "sample", limit=5)
+    clock = VirtualClock(datetime(day.year, day.month, day.day, 12, 0, tzinfo=EASTERN))
+    ledger = SqlFilingLedger(url=f"sqlite:///{tmp_path}/ledger.db")
+    saturday = day + timedelta(days=(5 - day.weekday()) % 7)
+    with EdgarServer(filings, clock=clock) as server:
+        edgar = EdgarHttp(USER_AGENT, lease=ledger, base_url=server.url, clock=clock, sleep=clock.sleep)
+        assert edgar.index(day) is None
+        weekend = edgar.index(saturday)
+        assert weekend is not None
+        assert (weekend.refs, weekend.final) == ((), False)
+        clock.advance_to(datetime(saturday.year, saturday.month, saturday.day, 7, tzinfo=EASTERN) + timedelta(days=1))
+        weekend = edgar.index(saturday)
+        assert weekend is not None
+        assert weekend.final
+
+
+def test_a_second_witness_confirms_only_what_it_dates_to_the_day(tmp_path: Path) -> None:
+    day, filings = a_day_of_filings(tmp_path / "sample", limit=5)
+    clock = VirtualClock(datetime(day.year, day.month, day.day, 22, 30, tzinfo=EASTERN))
+    ledger = SqlFilingLedger(url=f"sqlite:///{tmp_path}/ledger.db")
+    with EdgarServer(filings, clock=clock) as server:
+        edgar = EdgarHttp(USER_AGENT, lease=ledger, base_url=server.url, clock=clock, sleep=clock.sleep)
+        refs = [ref for ref in edgar.discover(day) if ref.day == day]
+        clock.advance_to(clock() + timedelta(days=1))  # submissions lag by hours
+        other_day = [replace(ref, day=day - timedelta(days=1)) for ref in refs]
+        nobody = replace(refs[0], parties=())
+        assert edgar.confirm(refs) == {ref.filing_id for ref in refs}
+        assert edgar.confirm([*other_day, nobody]) == set()
+
+
+def test_a_rate_over_the_ceiling_is_refused_before_any_request(ledger: SqlFilingLedger) -> None:
+    for rate in (0.0, 8.1):
+        with pytest.raises(ConfigurationError, match=f"EDGAR_PER_SECOND is {rate:g}.*up to 8"):
+            EdgarHttp(USER_AGENT, lease=ledger, per_second=rate)

@@ -10,7 +10,8 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from ledgerline.errors import LedgerlineError
+from ledgerline.errors import LedgerlineError, PermanentFailure
+from ledgerline.filings import onboarding
 from ledgerline.names.facts import Facts, facts_from_rows
 from platform_assets.definitions import build_defs
 from platform_assets.partitions import parse_partition_key, partition_key
@@ -175,9 +176,11 @@ def test_a_refused_filing_is_a_row_with_its_reason_and_the_day_goes_on(days: Day
 
 def test_a_filing_that_is_listed_and_not_served_yet_is_a_warning_of_the_check(days: Days) -> None:
     result = days.run("onboard", "filings", key=EDGAR)
-    (check,) = result.get_asset_check_evaluations()
-    assert (check.check_name, check.passed, check.severity) == ("no_filing_waits", False, dg.AssetCheckSeverity.WARN)
-    assert check.metadata["waiting"].value == 1
+    checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
+    waits = checks["no_filing_waits"]
+    assert (waits.passed, waits.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert waits.metadata["waiting"].value == 1
+    assert checks["onboarding_is_on_time"].description == "no source is read over HTTP"
 
 
 def test_a_day_that_grew_is_made_again_and_other_days_are_left_alone(days: Days) -> None:
@@ -219,3 +222,23 @@ def test_what_is_no_partition_is_refused_with_examples(key: str) -> None:
 @pytest.mark.parametrize("source", ["edgar", "dart"])
 def test_partition_keys_round_trip(source: str) -> None:
     assert parse_partition_key(partition_key(source, DAY)) == (source, DAY)
+
+
+def test_a_range_that_is_killed_has_recorded_the_days_that_it_finished(
+    days: Days, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = onboarding.onboard_day
+
+    def dies(**ports):
+        if ports["day"] == parse_partition_key(NEXT)[1]:
+            raise PermanentFailure("killed")  # which Dagster does not try again
+        return real(**ports)
+
+    monkeypatch.setattr(onboarding, "onboard_day", dies)
+    ends = {"dagster/asset_partition_range_start": EDGAR, "dagster/asset_partition_range_end": NEXT}
+    result = days.defs.resolve_job_def("onboard").execute_in_process(
+        instance=days.instance, tags=ends, raise_on_error=False
+    )
+    assert not result.success
+    assert days.record("filings", EDGAR).rows > 0
+    assert DayProvenance.latest(days.instance, dg.AssetKey("filings"), NEXT) is None

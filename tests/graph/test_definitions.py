@@ -15,6 +15,8 @@ from resources.environment import ROOT
 ASSETS = {  # key -> group, partitions, condition
     "listings": ("onboarding", None, None),
     "filings": ("onboarding", "source_day", None),
+    "day_index": ("onboarding", "source_day", None),
+    "complete_days": ("onboarding", "source_day", None),
     "documents": ("nlp", "source_day", None),
     "clusters": ("nlp", "source_day", None),
     "mentions": ("nlp", "source_day", None),
@@ -24,6 +26,7 @@ ASSETS = {  # key -> group, partitions, condition
     "candidate_sets": ("ticker_mapping", "source_day", None),
     "ticker_mappings": ("ticker_mapping", "source_day", None),
     "mapping_quality": ("monitoring", None, None),
+    "onboarding_monitor": ("monitoring", None, None),
     "ticker_ranker/training_set": ("ticker_ranker", None, "train_when_new_data"),
     "ticker_ranker/model": ("ticker_ranker", None, "train_when_new_data"),
     "ticker_ranker/evaluation": ("ticker_ranker", None, "train_when_new_data"),
@@ -34,6 +37,8 @@ ASSETS = {  # key -> group, partitions, condition
 }
 UPSTREAM = {
     "filings": [],
+    "day_index": ["filings"],
+    "complete_days": ["day_index"],
     "documents": ["filings"],
     "clusters": ["documents"],
     "mentions": ["documents", "listings"],
@@ -49,6 +54,8 @@ UPSTREAM = {
 }
 CHECKS = {  # check -> does it block
     "filings:no_filing_waits": False,
+    "filings:onboarding_is_on_time": False,
+    "day_index:day_is_complete": True,
     "ticker_mappings:every_ticker_is_grounded": True,
     "ticker_ranker/evaluation:gate": True,
     "ticker_ranker/model_version:approved": False,
@@ -56,9 +63,11 @@ CHECKS = {  # check -> does it block
 }
 JOBS = {
     "onboard": ["filings"],
+    "prove_complete": ["complete_days", "day_index", "filings"],
     "map_filings": ["candidate_sets", "clusters", "documents", "mentions", "ticker_mappings"],
     "refresh_listings": ["candidate_index", "knowledge_graph", "labelled_candidates", "listings"],
-    "refresh_monitoring": ["mapping_quality"],
+    "refresh_monitoring": ["mapping_quality", "onboarding_monitor"],
+    "watch_onboarding": ["onboarding_monitor"],
     "train_ticker_ranker": [
         "ticker_ranker/evaluation",
         "ticker_ranker/model",
@@ -69,14 +78,19 @@ JOBS = {
     ],
     "deploy_ticker_ranker": ["ticker_ranker/live_endpoint"],
 }
-OPERATOR_JOBS = {"approve", "reject", "rollback"}
+OPERATOR_JOBS = {"approve", "reject", "rollback", "where_is_filing", "reprocess_filings"}
+MAINTENANCE_JOBS = {"maintain_lake"}
 OF_DAGSTER = {"__ASSET_JOB", "__anonymous_asset_job_approved_models"}
 DAY_AND_NIGHT = ["*/10 6-22 * * *", "*/30 0-5,23 * * *"]
 SCHEDULES = {  # name -> cron, zone, job, running from the start
     "onboard_edgar": (DAY_AND_NIGHT, "America/New_York", "onboard", True),
     "onboard_dart": (DAY_AND_NIGHT, "Asia/Seoul", "onboard", True),
+    "prove_edgar": ("25 * * * *", "America/New_York", "prove_complete", True),
+    "prove_dart": ("25 * * * *", "Asia/Seoul", "prove_complete", True),
     "daily_listings": ("0 5 * * *", "America/New_York", "refresh_listings", True),
+    "maintain_lake": ("15 2 * * *", "America/New_York", "maintain_lake", True),
     "map_new_filings": ("*/5 * * * *", None, "map_filings", True),
+    "watch_onboarding": ("5-59/10 * * * *", None, "watch_onboarding", True),
     "train_ticker_ranker_by_the_clock": ("0 6 * * 1", "America/New_York", "train_ticker_ranker", True),
 }
 SENSORS = {  # seconds between ticks
@@ -84,8 +98,8 @@ SENSORS = {  # seconds between ticks
     "run_failures": 30,
 }  # fmt: skip
 RESOURCES = {
-    "candidate_index_store", "experiments", "filing_ledger", "knowledge_graph_store", "lake", "listings_source",
-    "notifier", "object_store", "regulators", "release_ledger", "sagemaker",
+    "candidate_index_store", "compute", "experiments", "filing_ledger", "knowledge_graph_store", "lake",
+    "listings_source", "notifier", "object_store", "regulators", "release_ledger", "sagemaker",
 }  # fmt: skip
 VARIABLES = {
     "LEDGERLINE_BUCKET": "ledgerline-of-a-team",
@@ -149,13 +163,14 @@ def test_the_checks_are_these_and_those_that_guard_block(defs):
 def test_the_jobs_are_these_selections_and_the_operator_jobs(defs):
     repository = defs.get_repository_def()
     jobs = {job.name: job for job in repository.get_all_jobs()}
-    assert set(jobs) == set(JOBS) | OPERATOR_JOBS | OF_DAGSTER
+    assert set(jobs) == set(JOBS) | OPERATOR_JOBS | MAINTENANCE_JOBS | OF_DAGSTER
     for name, wanted in JOBS.items():
         selected = jobs[name].asset_layer.executable_asset_keys
         assert sorted(key.to_user_string() for key in selected) == wanted
         assert jobs[name].description
-    for name in OPERATOR_JOBS:
+    for name in OPERATOR_JOBS | MAINTENANCE_JOBS:
         assert jobs[name].description
+    for name in OPERATOR_JOBS:
         assert jobs[name].run_tags.get("dagster/max_retries", jobs[name].tags.get("dagster/max_retries")) == "0"
 
 
@@ -248,6 +263,21 @@ def test_an_environment_on_aws_names_the_variable_that_is_missing_and_the_remedy
             bare.setenv(name, value)
     with pytest.raises(ConfigurationError, match=f"LEDGERLINE_ENV={environment} needs {missing}: set it to .*, or use"):
         build_defs(environment)
+
+
+def test_batches_run_on_ecs_only_where_that_is_asked_for(bare):
+    for name, value in VARIABLES.items():
+        bare.setenv(name, value)
+    assert type(build_defs("prod").resources["compute"]).__name__ == "SubprocessCompute"
+    bare.setenv("LEDGERLINE_COMPUTE", "ecs")
+    with pytest.raises(ConfigurationError, match=r"LEDGERLINE_COMPUTE=ecs needs ECS_CLUSTER: set it to .*, or use"):
+        build_defs("prod")
+    names = ("ECS_CLUSTER", "ECS_TASK_DEFINITION", "ECS_SUBNETS", "ECS_SECURITY_GROUPS")
+    for name in names:
+        bare.setenv(name, f"{name.lower()}-1, {name.lower()}-2")
+    compute = build_defs("prod").resources["compute"]
+    assert type(compute).__name__ == "EcsCompute"
+    assert (compute.subnets, compute.container) == (["ecs_subnets-1", "ecs_subnets-2"], "ledgerline")
 
 
 def test_slack_is_the_notifier_only_where_its_token_is_set(bare):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timezone
+from datetime import date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -12,13 +12,26 @@ import pytest
 from dagster._core.utils import make_new_run_id
 from dagster._utils.schedules import schedule_execution_time_iterator  # how the daemon reads cron lists
 
-from jobs.schedules import TICKS, ZONES, day_of, days_due, onboarding_schedule
+from jobs.monitoring import onboarding_watch
+from jobs.schedules import (
+    MOST_DAYS,
+    PROVE_DAYS,
+    TICKS,
+    day_of,
+    days_to_prove,
+    onboarding_schedule,
+    proving_schedule,
+)
 from jobs.selections import map_filings, onboard
 from ledgerline.filings.plan import MAX_ATTEMPTS
+from ledgerline.filings.ports import DayClaim
+from ledgerline.filings.ports import Tick as Poll
+from ledgerline.filings.times import ZONES
 from ledgerline.release.deploy import deploy_release
 from ledgerline.release.ports import LedgerEntry
 from ledgerline.release.releases import Release, current_release
 from platform_assets.provenance import DayProvenance
+from resources.filing_ledger import SqlFilingLedger
 from sensors import releases
 from sensors.days import SWEEP_DAYS, WANTED, archive_days, map_new_filings, new_filings, recent_keys
 from sensors.releases import approved_models
@@ -325,9 +338,15 @@ class FakeRegulators(dg.ConfigurableResource):
         return FakeRegulator({date.fromisoformat(day): count for day, count in self.listed[source].items()})
 
 
-def folder(recorded: Recorded, listed: dict[str, dict[str, int]], live: list[str] | None = None) -> object:
-    regulators = FakeRegulators(listed=listed, live=live or [])
-    return archive_days(dg.build_sensor_context(instance=recorded.instance), regulators=regulators)
+def folder(
+    recorded: Recorded,
+    listed: dict[str, dict[str, int]],
+    live: list[str] | None = None,
+    waiting: list[str] | None = None,
+) -> object:
+    regulators, ledger = FakeRegulators(listed=listed, live=live or []), FakeFilingLedger(waiting=waiting or [])
+    context = dg.build_sensor_context(instance=recorded.instance)
+    return archive_days(context, regulators=regulators, filing_ledger=ledger)
 
 
 def test_days_of_an_archive_are_registered_and_onboarded_once(recorded):
@@ -356,6 +375,22 @@ def test_an_archive_day_under_way_is_left_alone_and_a_failed_one_is_tried_up_to_
     assert outcome(folder(recorded, {"edgar": {"2026-03-02": 4}})).reason == "1 day(s): a run is under way"
 
 
+def test_a_day_of_an_archive_with_filings_to_take_up_again_is_onboarded_anew_after_each_materialization(recorded):
+    listed, due = {"edgar": {"2026-03-02": 3, "2026-03-03": 1}}, ["2026-03-02"]
+    recorded.onboarded(MONDAY, "y", listed="3")
+    recorded.onboarded(TUESDAY, "z", listed="1")
+    first = outcome(folder(recorded, listed, waiting=due))
+    assert first.keys == [MONDAY]
+    assert outcome(folder(recorded, listed, waiting=due)).run_keys == first.run_keys  # killed before it was launched
+    recorded.onboarded(MONDAY, "y", listed="3")
+    assert outcome(folder(recorded, listed)).keys == []
+    again = outcome(folder(recorded, listed, waiting=due))
+    assert (again.keys, again.run_keys == first.run_keys) == ([MONDAY], False)
+    for _ in range(MAX_ATTEMPTS):
+        recorded.ran(outcome(folder(recorded, listed, waiting=due)).requests[0], FAILED, "onboard")
+    assert "materialize by hand" in outcome(folder(recorded, listed, waiting=due)).reason
+
+
 def test_sources_over_http_are_left_to_their_schedules(recorded):
     assert "onboard_edgar" in outcome(folder(recorded, {}, live=["edgar", "dart"])).reason
 
@@ -367,58 +402,153 @@ def test_an_empty_archive_is_no_error(recorded):
 # onboard_<source> ----------------------------------------------------------------------------------------------------
 
 
-def clock(recorded: Recorded, source: str, moment: datetime, live: tuple[str, ...] = ("edgar", "dart")) -> Tick:
+class FakeFilingLedger(dg.ConfigurableResource):
+    """Days on which filings wait and days that are proved complete, ISO, of every source."""
+
+    waiting: list[str] = []  # noqa: RUF012 - pydantic copies it
+    proved: list[str] = []  # noqa: RUF012
+
+    def pending_days(self, source: str, *, due_at: datetime) -> list[date]:
+        return [date.fromisoformat(day) for day in self.waiting]
+
+    def pending(self, source: str, day: date) -> list[str]:
+        return ["a filing"] if day.isoformat() in self.waiting else []
+
+    def completions(self, source: str, *, since: date | None = None) -> list[DayClaim]:
+        days = [date.fromisoformat(day) for day in self.proved]
+        return [DayClaim("edgar", day, 1, "", datetime.now(timezone.utc)) for day in days if since and day >= since]
+
+
+AFTERNOON = datetime(2026, 3, 2, 16, 30, tzinfo=NEW_YORK)  # a Monday
+
+
+def clock(
+    recorded: Recorded,
+    moment: datetime = AFTERNOON,
+    *,
+    live: tuple[str, ...] = ("edgar", "dart"),
+    waiting: tuple[str, ...] = (),
+    proved: tuple[str, ...] | None = None,
+) -> Tick:
+    """A tick of `onboard_edgar`, or of `prove_edgar` where it is said which days are proved."""
+    schedule = onboarding_schedule("edgar") if proved is None else proving_schedule("edgar")
     context = dg.build_schedule_context(instance=recorded.instance, scheduled_execution_time=moment)
-    return outcome(onboarding_schedule(source)(context, regulators=FakeRegulators(listed={}, live=list(live))))
+    regulators = FakeRegulators(listed={}, live=list(live))
+    ledger = FakeFilingLedger(waiting=list(waiting), proved=list(proved or ()))
+    return outcome(schedule(context, regulators=regulators, filing_ledger=ledger))
 
 
 def test_the_clock_starts_the_regulators_day_and_registers_it(recorded):
-    found = clock(recorded, "edgar", datetime(2026, 3, 2, 16, 30, tzinfo=NEW_YORK))
-    assert found.keys == [MONDAY, FRIDAY]  # nothing read Friday yet
-    assert recorded.instance.get_dynamic_partitions("source_day") == [MONDAY, FRIDAY]
+    found = clock(recorded)
+    assert found.keys == [MONDAY]
+    assert recorded.instance.get_dynamic_partitions("source_day") == [MONDAY]
 
 
-def test_the_day_before_is_read_until_it_was_read_whole_and_weekends_are_no_days():
-    def read(*moment: int) -> datetime:
-        return datetime(*moment, tzinfo=NEW_YORK)
+def test_days_of_which_filings_wait_are_worked_on_behind_today(recorded):
+    found = clock(recorded, waiting=("2026-02-27", "2026-03-02", "2026-03-03"))
+    assert found.keys == [MONDAY, TUESDAY, FRIDAY]
+    assert [request.tags["dagster/priority"] for request in found.requests] == ["10", "5", "5"]
 
-    friday, monday = date(2026, 2, 27), date(2026, 3, 2)
-    assert days_due("edgar", read(2026, 3, 2, 9), lambda day: read(2026, 2, 27, 22)) == [monday, friday]
-    assert days_due("edgar", read(2026, 3, 2, 9), lambda day: read(2026, 2, 28, 6, 1)) == [monday]
-    assert days_due("edgar", read(2026, 2, 28, 5, 30), lambda day: read(2026, 2, 27, 22)) == []  # not whole yet
-    assert days_due("edgar", read(2026, 2, 28, 6), lambda day: read(2026, 2, 27, 22)) == [friday]
-    assert days_due("edgar", read(2026, 3, 1, 9), lambda day: read(2026, 2, 28, 6)) == []
+
+def test_no_more_days_are_started_at_once_than_a_machine_can_bear(recorded):
+    waiting = tuple(f"2026-02-{day:02d}" for day in range(2, 21))
+    assert len(clock(recorded, waiting=waiting).keys) == MOST_DAYS
+
+
+def test_weekends_are_no_days_but_what_waits_is_not_left_until_monday(recorded):
+    saturday = datetime(2026, 2, 28, 12, tzinfo=NEW_YORK)
+    assert "nothing at weekends" in clock(recorded, saturday).reason
+    assert clock(recorded, saturday, waiting=("2026-03-02",)).keys == [MONDAY]
 
 
 def test_two_ticks_have_two_run_keys_and_one_tick_replayed_has_one(recorded):
     early, late = (datetime(2026, 3, 2, 16, minute, tzinfo=NEW_YORK) for minute in (30, 40))
-    first, again, next_one = (clock(recorded, "edgar", moment) for moment in (early, early, late))
+    first, again, next_one = (clock(recorded, moment) for moment in (early, early, late))
     assert first.run_keys == again.run_keys
     assert first.run_keys != next_one.run_keys
 
 
+@pytest.mark.parametrize("job", ["onboard", "prove_complete"])
 @pytest.mark.parametrize("status", UNFINISHED)
-def test_a_tick_is_skipped_while_the_run_before_it_is_at_work(recorded, status):
-    moment = datetime(2026, 3, 2, 16, 30, tzinfo=NEW_YORK)
-    recorded.onboarded(FRIDAY, "whole")
-    recorded.ran(clock(recorded, "edgar", moment).requests[0], status, "onboard")
-    found = clock(recorded, "edgar", moment)
+def test_a_tick_is_skipped_while_a_run_of_the_day_is_at_work(recorded, status, job):
+    recorded.ran(clock(recorded).requests[0], status, job)
+    found = clock(recorded)
     assert found.keys == []
     assert "still at work" in found.reason
 
 
 def test_a_failed_run_does_not_stop_the_next_tick(recorded):
-    moment = datetime(2026, 3, 2, 16, 30, tzinfo=NEW_YORK)
-    recorded.onboarded(FRIDAY, "whole")
-    recorded.ran(clock(recorded, "edgar", moment).requests[0], FAILED, "onboard")
-    assert clock(recorded, "edgar", moment).keys == [MONDAY]
+    recorded.ran(clock(recorded).requests[0], FAILED, "onboard")
+    assert clock(recorded).keys == [MONDAY]
 
 
-def test_a_source_of_an_archive_is_left_to_its_sensor(recorded):
-    found = clock(recorded, "edgar", datetime(2026, 3, 2, 16, 30, tzinfo=NEW_YORK), live=("dart",))
+@pytest.mark.parametrize("proved", [None, ()])
+def test_a_source_of_an_archive_is_left_to_its_sensor(recorded, proved):
+    found = clock(recorded, live=("dart",), proved=proved)
     assert found.keys == []
     assert "archive_days" in found.reason
     assert recorded.instance.get_dynamic_partitions("source_day") == []
+
+
+# prove_<source> ------------------------------------------------------------------------------------------------------
+
+
+def test_a_day_that_ended_is_proved_from_the_next_morning_on_and_rechecked(recorded):
+    recorded.instance.add_dynamic_partitions("source_day", [FRIDAY, MONDAY])
+    early, morning = (datetime(2026, 2, 28, hour, 25, tzinfo=NEW_YORK) for hour in (5, 6))
+    assert clock(recorded, early, proved=()).reason == "Every ended day of edgar is proved complete."
+    found = clock(recorded, morning, proved=())
+    assert found.keys == [FRIDAY]
+    assert found.requests[0].run_config["ops"] == {"filings": {"config": {"recheck": True}}}
+    assert clock(recorded, morning, proved=("2026-02-27",)).keys == []
+
+
+def test_a_weekday_over_which_the_machine_slept_is_registered_and_proved(recorded):
+    recorded.instance.add_dynamic_partitions("source_day", ["edgar:2026-02-26", "dart:2026-02-20"])
+    found = clock(recorded, proved=("2026-02-26",))
+    assert found.keys == [FRIDAY]
+    assert FRIDAY in recorded.instance.get_dynamic_partitions("source_day")
+
+
+def test_a_day_of_which_filings_are_still_asked_for_is_not_tried_yet(recorded):
+    recorded.instance.add_dynamic_partitions("source_day", [FRIDAY])
+    found = clock(recorded, proved=(), waiting=("2026-02-27",))
+    assert (found.keys, found.reason) == ([], "Filings of 2026-02-27 are still asked for.")
+
+
+def test_nothing_is_proved_before_anything_was_onboarded(recorded):
+    assert clock(recorded, proved=()).keys == []
+
+
+def test_a_proof_asks_for_each_day_once_an_hour_and_not_while_its_run_is_at_work(recorded):
+    recorded.instance.add_dynamic_partitions("source_day", [FRIDAY])
+    first = clock(recorded, proved=())
+    assert clock(recorded, proved=()).run_keys == first.run_keys
+    assert clock(recorded, datetime(2026, 3, 2, 17, 25, tzinfo=NEW_YORK), proved=()).run_keys != first.run_keys
+    recorded.ran(first.requests[0], dg.DagsterRunStatus.STARTED, "prove_complete")
+    assert "still at work" in clock(recorded, proved=()).reason
+
+
+@pytest.mark.parametrize(
+    ("registered", "proved", "days"),
+    [
+        ((), (), []),
+        ((27,), (), [27]),
+        ((24,), (25,), [24, 26, 27]),
+        ((24, 28), (24, 25, 26, 27), [28]),  # a Saturday only if something is dated to it
+    ],
+)
+def test_the_days_to_prove_are_the_ended_ones_since_the_first_that_is_known(registered, proved, days):
+    def of(numbers) -> set[date]:
+        return {date(2026, 2, number) for number in numbers}
+
+    found = days_to_prove("edgar", AFTERNOON, registered=of(registered), proved=of(proved))
+    assert found == sorted(of(days))
+
+
+def test_days_long_ago_are_left_to_a_person():
+    long_ago = date(2026, 3, 2) - timedelta(days=PROVE_DAYS + 1)
+    assert days_to_prove("edgar", AFTERNOON, registered={long_ago}, proved=set()) == []
 
 
 @pytest.mark.parametrize(
@@ -526,3 +656,26 @@ def test_a_model_that_is_live_is_not_asked_for_again(recorded, world):
 
 def test_the_jobs_that_ticks_start_are_those_of_the_code_location():
     assert (map_filings.name, onboard.name, WANTED) == ("map_filings", "onboard", "ledgerline/wanted")
+
+
+# watch_onboarding ----------------------------------------------------------------------------------------------------
+
+
+def watch(recorded: Recorded, moment: datetime, ledger: SqlFilingLedger) -> object:
+    context = dg.build_schedule_context(instance=recorded.instance, scheduled_execution_time=moment)
+    return onboarding_watch(context, filing_ledger=ledger)
+
+
+def test_the_monitor_is_made_after_a_poll_by_one_run_and_by_none_without_news(recorded, tmp_path):
+    ledger = SqlFilingLedger(url=f"sqlite:///{tmp_path}/ledger.db")
+    now = datetime.now(NEW_YORK)
+    assert isinstance(watch(recorded, now, ledger), dg.RunRequest)
+    recorded.run(dg.DagsterRunStatus.STARTED, "watch_onboarding", {})
+    assert "is still at work" in outcome(watch(recorded, now, ledger)).reason
+    (run,) = recorded.instance.get_runs()
+    recorded.instance.report_run_failed(run)
+    recorded.instance.report_runless_asset_event(dg.AssetMaterialization("onboarding_monitor"))
+    assert outcome(watch(recorded, now, ledger)).reason == "No regulator was polled since the monitor was made."
+    later = now + timedelta(minutes=5)
+    ledger.ticked(Poll("edgar", later, later, connected=True, new=0, pages=1))
+    assert isinstance(watch(recorded, later, ledger), dg.RunRequest)

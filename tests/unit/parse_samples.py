@@ -41,6 +41,22 @@ PAGE = """<html><head><title>8-K</title></head><body>
 <p>SIGNATURES</p><p>Nobody signed.</p></body></html>
 """
 
+# What real pages do: tags in any case, nested and padded tables, wide blanks, facts hidden in a header, entities, an
+# item in the contents, one in a table and one that is split over lines, text before the page.
+AWKWARD_PAGE = """<!DOCTYPE html><HTML><HEAD><STYLE>p {x: "</p>"}</STYLE><TITLE>A</TITLE></HEAD><Body>stray
+<div style="display:none"><ix:header><ix:hidden>SECRET</ix:hidden></ix:header></div>
+<P>Table of contents</P><table><TR><td>Item 1.</td><td>Business</td><td align=right>3</td></TR>
+<tr><TD>Item 1A.</TD><tD>Risk&nbsp;Factors</td><td>&#57;</td></tr></table>
+<p><font size=2>PART <b>I</b></font></p><p><B><U>I<I>tem</I>&#160;1.</U> Busi</B>ness</p><p>Wid&shy;gets &amp;\u2003gad\u200bgets,
+made of <pre>  iron
+  and   tin </pre> &lt;here&gt;<br>and &euro;5<br/><br/>there<hr>
+<table><tr><th>Year</th><th> </th><th>&nbsp;</th><th>2023</th></tr><tr><td>Sales<td><table><tr><td>1<td>2</table><td>(3
+)</table><ul><li>one<li>two</ul><!-- <p>Item 7. Hidden</p> --><script>"Item 8. Hidden"</script>
+<div>Item
+1A. Risk Factors</div><span>Some.</span><div><a name=x>Item 2.02.</a> Results of Operations</div>\xa9 &copy &bogus; &#x110000;
+<p>Item 7 of this report is a reference.<p>ITEM 7&mdash;Management's discussion<p>Ups.<p>SIGNATURE<p>Nobody.</body></HTML>
+"""
+
 UUENCODED = "begin 644 logo.gif\n" + "M" + "0" * 60 + "\n`\nend\n"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ledgerline.errors import ConfigurationError
-from resources.environment import ROOT, child_variables, read_settings
+from resources.environment import ROOT, child_variables, read_settings, worker_variables
 
 
 def test_without_any_variable_everything_is_local_and_in_the_checkout() -> None:
@@ -86,3 +86,64 @@ def test_a_child_sees_the_same_state(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_child_is_told_of_no_archive_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LEDGERLINE_ARCHIVE", raising=False)
     assert "LEDGERLINE_ARCHIVE" not in child_variables(read_settings(variables={"LEDGERLINE_HOME": str(tmp_path)}))
+
+
+ECS = {"ECS_CLUSTER": "c", "ECS_TASK_DEFINITION": "t", "ECS_SUBNETS": "s-1, s-2,", "ECS_SECURITY_GROUPS": "g-1"}
+
+
+def test_batches_run_as_processes_unless_told_otherwise() -> None:
+    settings = read_settings(variables={})
+    assert (settings.compute, settings.compute_parallel, settings.ecs_container) == ("subprocess", None, "ledgerline")
+    settings = read_settings(
+        "prod", variables={**ECS, "LEDGERLINE_COMPUTE": "ecs", "LEDGERLINE_COMPUTE_PARALLEL": "30"}
+    )
+    assert (settings.compute, settings.compute_parallel, settings.ecs_subnets) == ("ecs", 30, ("s-1", "s-2"))
+    settings.require_ecs()
+
+
+@pytest.mark.parametrize("variable", sorted(ECS))
+def test_what_ecs_needs_is_named_when_it_is_asked_for(variable: str) -> None:
+    settings = read_settings("prod", variables={**ECS, variable: "", "LEDGERLINE_COMPUTE": "ecs"})
+    with pytest.raises(ConfigurationError, match=f"LEDGERLINE_COMPUTE=ecs needs {variable}: set it to .*, or use"):
+        settings.require_ecs()
+
+
+def test_ecs_is_refused_where_objects_are_in_a_folder() -> None:
+    with pytest.raises(ConfigurationError, match="LEDGERLINE_COMPUTE=ecs needs objects in S3"):
+        read_settings(variables={**ECS, "LEDGERLINE_COMPUTE": "ecs"}).require_ecs()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("LEDGERLINE_COMPUTE", "kubernetes", "is 'kubernetes', which runs nothing; set it to one of subprocess, ecs"),
+        ("LEDGERLINE_COMPUTE_PARALLEL", "0", "is '0': set it to how many batches run at once, 1 to 100"),
+        ("LEDGERLINE_COMPUTE_PARALLEL", "many", "is 'many': set it to how many batches run at once"),
+        ("LEDGERLINE_COMPUTE_PARALLEL", "\u00b2", "set it to how many batches run at once"),
+    ],
+)
+def test_a_wrong_setting_of_batches_is_refused(variable: str, value: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{variable} {said}" if said.startswith("is") else said):
+        read_settings(variables={variable: value})
+
+
+def test_a_worker_gets_what_python_needs_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = ("DART_API_KEY", "SLACK_BOT_TOKEN", "DAGSTER_POSTGRES_PASSWORD", "AWS_SECRET_ACCESS_KEY", "MY_TOKEN")
+    for name in secrets:
+        monkeypatch.setenv(name, "secret")
+    assert "secret" not in worker_variables(aws=False).values()
+    assert "PATH" in worker_variables(aws=False)
+    on_s3 = worker_variables(aws=True)
+    assert [name for name in secrets if name in on_s3] == ["AWS_SECRET_ACCESS_KEY"]
+
+
+def test_the_regulators_are_their_own_servers_unless_others_are_named() -> None:
+    settings = read_settings(variables={})
+    assert (settings.edgar_url, settings.dart_url) == ("https://www.sec.gov", "https://opendart.fss.or.kr")
+    other = read_settings(variables={"EDGAR_URL": "http://127.0.0.1:1", "EDGAR_PER_SECOND": "2.5"})
+    assert (other.edgar_url, other.edgar_per_second) == ("http://127.0.0.1:1", 2.5)
+
+
+def test_a_rate_that_is_no_number_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="EDGAR_PER_SECOND is 'five', which is no number"):
+        read_settings(variables={"EDGAR_PER_SECOND": "five"})

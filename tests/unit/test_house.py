@@ -107,24 +107,41 @@ def test_a_python_that_is_too_old_gets_one_sentence_with_the_remedy():
 
 def test_every_target_of_the_makefile_has_one_line_of_help():
     shown = subprocess.run(["make"], cwd=ROOT, env=OUTSIDE_MAKE, capture_output=True, text=True, check=True).stdout
-    for target in ("demo", "dev", "ask", "test", "bench", "stop", "clean"):
+    for target in ("demo", "dev", "ask", "where", "test", "bench", "stop", "clean"):
         assert re.search(rf"^  make {target} +\S", shown, re.MULTILINE), target
+
+
+def echoing_make(folder):
+    """The Makefile in a folder whose Python prints its arguments."""
+    shutil.copy(ROOT / "Makefile", folder)
+    (folder / "cli").mkdir()
+    (folder / "cli" / "bootstrap.py").write_text("")
+    python = folder / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    python.chmod(0o755)
 
 
 @pytest.mark.parametrize("given", ["arguments", "variables"])
 def test_make_hands_the_text_to_ask_letter_by_letter(tmp_path, given):
-    shutil.copy(ROOT / "Makefile", tmp_path)
-    (tmp_path / "cli").mkdir()
-    (tmp_path / "cli" / "bootstrap.py").write_text("")
-    python = tmp_path / ".venv" / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    python.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
-    python.chmod(0o755)
+    echoing_make(tmp_path)
     asked = {"MENTION": "-Apple", "TEXT": "about $5 \"or\" $(shell touch here) 'more' -Apple", "AS_OF": ""}
     written = [f"{name}={value}" for name, value in asked.items()] if given == "arguments" else []
     environment = {**OUTSIDE_MAKE, **({} if written else asked)}
     ran = subprocess.run(["make", "ask", *written], cwd=tmp_path, env=environment, capture_output=True, text=True)
     expected = ["-m", "cli", "ask", f"--mention={asked['MENTION']}", f"--text={asked['TEXT']}", "--as-of="]
+    assert ran.stdout.splitlines() == expected, ran.stderr
+    assert not (tmp_path / "here").exists()
+
+
+@pytest.mark.parametrize("given", ["arguments", "variables"])
+def test_make_hands_the_number_to_where_letter_by_letter(tmp_path, given):
+    echoing_make(tmp_path)
+    asked = {"FILING": "-1 $(shell touch here)", "DAY": "2025-03-14"}
+    written = [f"{name}={value}" for name, value in asked.items()] if given == "arguments" else []
+    environment = {**OUTSIDE_MAKE, **({} if written else asked)}
+    ran = subprocess.run(["make", "where", *written], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    expected = ["-m", "cli", "where", "--day=2025-03-14", "--", asked["FILING"]]
     assert ran.stdout.splitlines() == expected, ran.stderr
     assert not (tmp_path / "here").exists()
 

@@ -18,6 +18,7 @@ from ledgerline.filings import onboarding
 from ledgerline.filings.onboarding import KILLS, MOST_TRIES, DayReport, next_delay, onboard_day
 from ledgerline.filings.ports import KnownFilings, NotYetThere, Poll, RegulatorUnavailable
 from ledgerline.filings.records import FetchedFiling, FilingRef, Party, RefusedFiling
+from ledgerline.filings.sgml import Header
 from ledgerline.ports import LakeWrite
 from resources.filing_ledger import SqlFilingLedger
 from tests.servers.small_archive import APPLE, Made, submission
@@ -289,6 +290,43 @@ def test_a_cut_off_body_that_the_server_mends_is_published(world: World) -> None
     world.onboard()
     assert world.lake.states() == {**WHOLE, accession(6): "published"}
     assert world.lake.held["edgar", accession(6)]["version"] == 1
+
+
+@pytest.mark.parametrize("mended", [True, False])
+def test_a_refused_filing_that_is_fetched_again_is_what_the_server_has_by_now(world: World, mended: bool) -> None:
+    world.onboard()
+    world.ledger.reopened("edgar", [accession(6)], fetch_again=True)
+    if mended:
+        world.regulator.bodies[accession(6)] = body(6)
+    fetched = len(world.regulator.fetches)
+    report = world.onboard()
+    assert world.regulator.fetches[fetched:] == [accession(6)]
+    assert (report.published, report.refused) == ((1, 0) if mended else (0, 1))
+    assert world.lake.states() == WHOLE | ({accession(6): "published"} if mended else {})
+    assert len(world.ledger.versions("edgar", accession(6))) == (2 if mended else 1)
+
+
+def test_a_refused_filing_that_a_mended_check_accepts_is_published_with_the_bytes_it_had(
+    world: World, monkeypatch
+) -> None:
+    world.regulator.bodies[accession(1)] = b"x" + body(1)
+    accept = onboarding.read_valid_header
+
+    def strict(source, path):
+        if path.name == accession(1) or path.name == f"{accession(1)}.kept":
+            raise RefusedFiling("no_container", "the bug")
+        return accept(source, path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(onboarding, "read_valid_header", strict)
+        world.onboard()
+    assert world.lake.states()[accession(1)] == "no_container"
+    monkeypatch.setattr(onboarding, "read_valid_header", lambda source, path: Header(accession=accession(1)))
+    world.ledger.reopened("edgar", [accession(1)], fetch_again=True)
+    assert world.onboard().published == 1
+    row = world.ledger.row("edgar", accession(1))
+    assert row is not None
+    assert (row.state, row.version) == ("published", 1)
 
 
 def test_what_is_never_served_is_set_aside_after_a_day_and_says_how_often_it_was_tried(world: World) -> None:

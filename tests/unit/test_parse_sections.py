@@ -48,6 +48,15 @@ def test_the_items_of_a_10k_are_found_without_contents_references_and_page_headi
     assert TEN_K[found[-1].start : found[-1].end] == "Item 9(A). Controls\nThere are some.\n"
 
 
+def test_the_last_line_of_the_contents_is_not_taken_for_its_item_though_the_front_matter_follows_it():
+    contents = "Item 1. Business 3\nItem 15. Exhibits 98\n" + "Forward-looking statements are no promise.\n" * 20
+    text = contents + "Item 1. Business\nWidgets.\nItem 15. Exhibits\nA list.\nSIGNATURES\n"
+    assert [(item.name, text[item.start : item.end]) for item in sections_of("10-K", text)] == [
+        ("1", "Item 1. Business\nWidgets.\n"),
+        ("15", "Item 15. Exhibits\nA list.\n"),
+    ]
+
+
 def test_the_items_of_a_10q_carry_their_part():
     first = "PART I\nItem 1. Financial Statements\na\nItem 2. Discussion\nb\n"
     text = first + "PART II\nItem 1. Legal Proceedings\nc\nItem 6. Exhibits"
@@ -84,6 +93,13 @@ def test_of_an_item_named_in_a_list_of_contents_the_text_counts():
     )
     found = sections_of("8-K", text)
     assert [text[section.start : section.end].count("\n") for section in found] == [2, 1]
+
+
+def test_an_item_of_the_contents_ends_at_the_signatures_that_they_name():
+    text = "Item 2.02 Results\nItem 9.01 Exhibits\nSIGNATURE\nEXHIBIT INDEX\n" + "The front page goes on.\n" * 20
+    text += "Item 2.02 Results\nSales were as expected.\nItem 9.01 Exhibits\nA list of them.\nSIGNATURE\nNobody."
+    last = sections_of("8-K", text)[-1]
+    assert text[last.start : last.end] == "Item 9.01 Exhibits\nA list of them.\n"
 
 
 def test_other_forms_have_no_items():

@@ -65,9 +65,10 @@ def test_long_markup_is_read_in_pieces_with_the_same_text(monkeypatch):
     assert whole.split("\n")[-1] == "end"
 
 
-def test_too_much_open_formatting_is_dropped_and_its_text_kept(monkeypatch):
-    page = "<p>" + "".join(f"<b a={number}>w{number} " for number in range(50)) + "</p>" + "<p>x</p>" * 50
-    whole = html_to_text(page)
-    monkeypatch.setattr(text, "MAX_REPEATED_NODES", 10)
-    assert html_to_text(page) == whole
-    assert "<x a=0>" in text._prepared(page)
+@pytest.mark.parametrize("engine", [text.turbohtml, None])
+def test_formatting_that_stays_open_is_no_element_and_its_text_is_kept(engine, monkeypatch):
+    monkeypatch.setattr(text, "turbohtml", engine)
+    page = "<p>" + "".join(f"<b a={number}>w{number}</I> " for number in range(50)) + "</p>" + "<p>x</p>" * 50
+    assert html_to_text(page) == " ".join(f"w{number}" for number in range(50)) + "\nx" * 50
+    assert html_to_text("<p><FONT size=1>A</FONT>b<Tt>c<strong>d</p>e<br>f<small>") == "Abcd\ne\nf"
+    assert "<b a=0>" not in text._prepared(page)
