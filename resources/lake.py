@@ -279,8 +279,11 @@ class DeltaLake(ConfigurableResource):
             found.alter.set_table_properties(wanted)
 
     def _create(self, table: str, rows: pa.Table) -> None:
-        """The first commit holds the first rows: no reader ever sees an empty table in between."""
-        from deltalake import write_deltalake
+        """The first commit holds the first rows: no reader ever sees an empty table in between.
+
+        One attempt: delta-rs would make that of a second creator an append to the table of the first, in spite of its mode.
+        """
+        from deltalake import CommitProperties, write_deltalake
 
         partition_by = [name for name in PARTITION_COLUMNS if name in rows.schema.names]
         if "://" not in self.root:
@@ -292,6 +295,7 @@ class DeltaLake(ConfigurableResource):
             partition_by=partition_by if len(partition_by) == len(PARTITION_COLUMNS) else None,
             configuration=TABLE_CONFIGURATION,
             storage_options=self.storage_options or None,
+            commit_properties=CommitProperties(max_commit_retries=0),
         )
 
     def _retrying(self, table: str, attempt: Callable[[], T]) -> T:

@@ -249,6 +249,27 @@ def test_processes_that_publish_the_same_filings_at_once_publish_each_once(lake:
     assert published == sorted(["first", *(name for batch in PUBLISHED for name in batch)])
 
 
+def create_all(root: str, options: dict[str, str], together: Barrier) -> None:
+    lake = DeltaLake(root=root, storage_options=options)
+    for number, batch in enumerate(PUBLISHED):
+        together.wait(timeout=60)
+        lake.merge(f"created_{number}", filings(*({"filing_id": name} for name in batch)), keys=KEYS)
+
+
+def test_processes_that_create_the_same_table_at_once_write_each_row_once(lake: DeltaLake) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    together = spawn.Barrier(2)
+    given = (lake.root, lake.storage_options, together)
+    creators = [spawn.Process(target=create_all, args=given, daemon=True) for _ in range(2)]
+    for creator in creators:
+        creator.start()
+    for creator in creators:
+        creator.join(timeout=120)
+    assert [creator.exitcode for creator in creators] == [0, 0]
+    for number, batch in enumerate(PUBLISHED):
+        assert sorted(lake.read(f"created_{number}")["filing_id"].to_pylist()) == sorted(batch)
+
+
 def files_of(lake: DeltaLake, table: str = "filings") -> int:
     found = lake._open(table)
     assert found is not None
