@@ -35,8 +35,11 @@ gremlin.tinkergraph.edgeIdManager=ANY
 """
 # The script engine of Groovy runs this script and nothing else: whoever sends Groovy, which Neptune refuses, is wrong.
 SCRIPT = "[g: traversal().withEmbedded(graph)]\n"
-LOG = """<configuration><appender name="out" class="ch.qos.logback.core.ConsoleAppender"><encoder><pattern>%level %msg%n</pattern></encoder></appender>
-<root level="INFO"><appender-ref ref="out"/></root></configuration>
+LOG = """<configuration>
+<appender name="out" class="ch.qos.logback.core.ConsoleAppender">
+<encoder><pattern>%level %msg%n</pattern></encoder></appender>
+<root level="INFO"><appender-ref ref="out"/></root>
+</configuration>
 """
 SETTINGS = """host: 127.0.0.1
 port: {port}
