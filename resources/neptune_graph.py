@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from dagster import ConfigurableResource, ResourceDependency
 from pydantic import Field, PrivateAttr
 
-from ledgerline.errors import LedgerlineError
+from ledgerline.errors import ConfigurationError, LedgerlineError
 from ledgerline.ports import ObjectStore
 from resources.neptune_client import NeptuneClient
 
@@ -501,10 +501,14 @@ def _key_node(key: str) -> str:
 
 def _g() -> Any:
     """A traversal source that is bound to no connection: what it makes is only a request."""
-    from gremlin_python.process.graph_traversal import GraphTraversalSource
-    from gremlin_python.process.traversal import TraversalStrategies
-    from gremlin_python.structure.graph import Graph
-
+    try:
+        from gremlin_python.process.graph_traversal import GraphTraversalSource
+        from gremlin_python.process.traversal import TraversalStrategies
+        from gremlin_python.structure.graph import Graph
+    except ImportError as error:
+        raise ConfigurationError(
+            "NEPTUNE_ENDPOINT needs gremlinpython: pip install 'ledgerline[aws]', or leave NEPTUNE_ENDPOINT out."
+        ) from error
     return GraphTraversalSource(Graph(), TraversalStrategies())
 
 
