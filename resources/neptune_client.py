@@ -36,6 +36,14 @@ GONE = ("ReadOnlyViolationException", "ServerShutdownException", "Server disconn
 TIMEOUTS = ("TimeLimitExceededException", "598: ")
 
 
+class HandshakeRefused(Exception):
+    """The server answered the handshake of a websocket with this HTTP status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
+
+
 class NeptuneClient:
     """Connections to one endpoint, `wss://<host>:8182/gremlin`, shared by the threads of a process; opened when needed."""
 
@@ -65,13 +73,12 @@ class NeptuneClient:
     def data_api(self) -> Any:
         """boto3's client of the HTTP API (`neptunedata`) at the same endpoint."""
         if self._data is None:
-            import boto3
             from botocore import UNSIGNED
             from botocore.config import Config
 
             scheme = "https" if urlsplit(self.endpoint).scheme == "wss" else "http"
             settings: dict[str, Any] = {} if self.iam else {"signature_version": UNSIGNED}
-            self._data = boto3.client(
+            self._data = self._aws().client(
                 "neptunedata",
                 endpoint_url=f"{scheme}://{urlsplit(self.endpoint).netloc}",
                 region_name=self.region,
@@ -132,12 +139,9 @@ class NeptuneClient:
         if not self.iam:
             return {}
         from botocore.exceptions import BotoCoreError
-        from botocore.session import Session
 
         try:
-            with self._lock:
-                self._session = self._session or Session()
-                credentials = self._session.get_credentials()
+            credentials = self._aws().get_credentials()
         except BotoCoreError as error:
             raise ConfigurationError(
                 f"AWS credentials for Neptune cannot be read: {error} Correct the AWS profile, or set NEPTUNE_IAM=off."
@@ -148,6 +152,14 @@ class NeptuneClient:
                 " AWS_PROFILE, or set NEPTUNE_IAM=off where the cluster does not ask for a signature."
             )
         return signed_headers(self.endpoint, region=self.region, credentials=credentials.get_frozen_credentials())
+
+    def _aws(self) -> Any:
+        """A session of its own: boto3's default one is shared by all that the process does on AWS, and not thread-safe."""
+        import boto3
+
+        with self._lock:
+            self._session = self._session or boto3.Session(region_name=self.region)
+            return self._session
 
     def _explained(self, error: Exception, seconds: float) -> LedgerlineError:
         """One sentence for a person: what happened, and the remedy."""
@@ -160,7 +172,7 @@ class NeptuneClient:
             return error
         place = urlsplit(self.endpoint).netloc
         text, whole = _said_by(error), str(error)
-        if isinstance(error, aiohttp.WSServerHandshakeError):
+        if isinstance(error, HandshakeRefused):
             return self._refused(error.status)
         if isinstance(error, (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError)):
             return ConfigurationError(
@@ -207,7 +219,7 @@ class NeptuneClient:
         try:
             self.data_api().get_engine_status()
         except (BotoCoreError, ClientError) as error:
-            said = str(error)
+            said = reason_of(error)
         if status not in (400, 401, 403):
             return ConfigurationError(
                 f"Neptune at {place} opens no websocket ({said}): NEPTUNE_ENDPOINT must be wss://<cluster endpoint>:8182/gremlin."
@@ -221,6 +233,11 @@ class NeptuneClient:
         else:
             remedy = "use the credentials of a role whose policy allows neptune-db:* on the cluster"
         return ConfigurationError(f"Neptune at {place} refuses the signature ({said}): {remedy}.")
+
+
+def reason_of(error: Exception) -> str:
+    """What an error of boto3 says; Neptune's own text is in `detailedMessage`, which its `str` leaves out."""
+    return str(getattr(error, "response", {}).get("detailedMessage") or error)
 
 
 def signed_headers(endpoint: str, *, region: str, credentials: Any) -> dict[str, str]:
@@ -255,7 +272,15 @@ def _signed_transport() -> Any:
                 )
                 self._websocket = await asyncio.wait_for(connecting, CONNECT_SECONDS)
 
-            self._loop.run_until_complete(opened())
+            try:
+                self._loop.run_until_complete(opened())
+            except BaseException as error:
+                self.close()
+                if isinstance(error, aiohttp.WSServerHandshakeError):
+                    raise HandshakeRefused(
+                        error.status
+                    ) from None  # aiohttp's own shows the headers, a secret among them
+                raise
 
     return SignedTransport
 
@@ -272,10 +297,10 @@ def _kind_of(error: Exception) -> str:
         if any(word in text for word in GONE):
             return "lost"
         return "later" if any(word in text for word in (*CONFLICTS, *BUSY)) else ""
-    if isinstance(
-        error, (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError, aiohttp.WSServerHandshakeError)
-    ):
-        return "lost" if isinstance(error, aiohttp.WSServerHandshakeError) and error.status >= 500 else ""
+    if isinstance(error, HandshakeRefused):
+        return "lost" if error.status >= 500 else ""
+    if isinstance(error, (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError)):
+        return ""
     if isinstance(error, asyncio.TimeoutError):  # it was waited for long enough
         return ""
     # RuntimeError is gremlinpython's word for a connection that was closed.

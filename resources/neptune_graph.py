@@ -27,7 +27,7 @@ from pydantic import Field, PrivateAttr
 
 from ledgerline.errors import ConfigurationError, LedgerlineError
 from ledgerline.ports import ObjectStore
-from resources.neptune_client import NeptuneClient
+from resources.neptune_client import NeptuneClient, reason_of
 
 if TYPE_CHECKING:
     from ledgerline.mapping.graph_answers import Bearer, Found
@@ -361,7 +361,7 @@ class NeptuneKnowledgeGraph(ConfigurableResource):
                 self._beat(version)
                 time.sleep(self.poll_seconds)
         except (BotoCoreError, ClientError) as error:
-            raise LedgerlineError(f"Neptune's loader cannot be used ({error}): {remedy}.") from error
+            raise LedgerlineError(f"Neptune's loader cannot be used ({reason_of(error)}): {remedy}.") from error
         if said["status"] != "LOAD_COMPLETED":
             raise LedgerlineError(
                 f"Neptune's loader ended load {load} with {said['status']} {said['errors']}: {remedy}."
@@ -385,7 +385,7 @@ class NeptuneKnowledgeGraph(ConfigurableResource):
         try:
             self._neptune().data_api().cancel_loader_job(loadId=load)
         except ClientError as error:  # it ended, or Neptune has forgotten it
-            log.info("load %s of Neptune's loader is not cancelled: %s", load, error)
+            log.info("load %s of Neptune's loader is not cancelled: %s", load, reason_of(error))
 
 
 class _NeptuneVersion:

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 from aiohttp import web
@@ -86,9 +87,9 @@ class NeptuneFront:
         app.router.add_post("/loader", self._load)
         app.router.add_get("/loader/{load}", self._load_status)
         app.router.add_delete("/loader/{load}", self._cancel)
-        self._runner = web.AppRunner(app)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0, shutdown_timeout=0.1)
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
         self.port = self._runner.addresses[0][1]
         self.url = f"ws://127.0.0.1:{self.port}/gremlin"
@@ -220,9 +221,8 @@ def refusal_of(request: web.Request, body: bytes, *, region: str, now: datetime)
         return "'Host' and 'X-Amz-Date' must be signed headers."
     headers = "".join(f"{name}:{' '.join(request.headers[name].split())}\n" for name in names)
     path, _, query = request.raw_path.partition("?")
-    canonical = "\n".join(
-        [request.method, path, query, headers, signed, hashlib.sha256(body).hexdigest()],
-    )
+    digest = hashlib.sha256(body).hexdigest()
+    canonical = "\n".join([request.method, quote(path, safe="/~"), query, headers, signed, digest])
     scope = f"{day}/{scope_region}/{SERVICE}/aws4_request"
     to_sign = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
     key = f"AWS4{SECRET_KEY}".encode()
