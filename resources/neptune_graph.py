@@ -46,8 +46,8 @@ DROP_VERTICES = 500
 # AWS advises about 200 records (labels and properties) a request and at most 1,500 steps.
 VERTICES_A_REQUEST = 200
 EDGES_A_REQUEST = 40
-WRITERS = 4
-ROUND = 16 * WRITERS  # requests between two signs of life
+WRITERS = 2  # more meet at the same vertices: their conflicts cost more than they gain
+ROUND = 32  # requests between two signs of life
 # The loader reads files of S3, which takes half a minute to begin and is many times faster then.
 LOADER_FROM = 100_000
 LOADER_SECONDS = 4 * 3600.0

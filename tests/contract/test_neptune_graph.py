@@ -527,6 +527,35 @@ def test_an_outage_in_the_middle_of_a_load_is_said_and_the_next_load_finishes(
     impatient.close()
 
 
+def test_a_server_that_is_killed_in_the_middle_of_a_query_is_said_and_answers_again_when_it_is_back(
+    own_server: GremlinServer, objects: DirectoryObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gremlin_python.driver.aiohttp.transport import AiohttpTransport
+
+    monkeypatch.setattr(neptune_client, "CONNECTION_PAUSES", (0.05,))
+    graph = make(own_server.url, objects)
+    graph.promote(graph.build(SMALL))
+    written = threading.Event()
+    original = AiohttpTransport.write
+
+    def write(self: AiohttpTransport, message: bytes) -> None:
+        original(self, message)
+        written.set()
+
+    monkeypatch.setattr(AiohttpTransport, "write", write)
+    own_server.hang()  # so that the question is under way for as long as it takes
+    with ThreadPoolExecutor(1) as thread:
+        asked = thread.submit(graph.current)
+        assert written.wait(10)
+        own_server.kill()
+        with pytest.raises(LedgerlineError, match=r"no connection to Neptune at 127\.0\.0\.1.*then run again"):
+            asked.result(20)
+    own_server.start()
+    graph.promote(graph.build(SMALL))
+    assert len(graph.by_ticker("AAPL", as_of=DAY)) == 1
+    graph.close()
+
+
 # ----------------------------------------------------------------------------------------- errors
 
 

@@ -33,7 +33,7 @@ GRAPH = """gremlin.graph=org.apache.tinkerpop.gremlin.tinkergraph.structure.Tink
 gremlin.tinkergraph.vertexIdManager=ANY
 gremlin.tinkergraph.edgeIdManager=ANY
 """
-# The script engine of Groovy runs this script and nothing else: whoever sends Groovy, which Neptune refuses, is wrong.
+# Groovy, which Neptune does not have, binds `g` here and does nothing else: the platform sends bytecode alone.
 SCRIPT = "[g: traversal().withEmbedded(graph)]\n"
 LOG = """<configuration>
 <appender name="out" class="ch.qos.logback.core.ConsoleAppender">
@@ -65,9 +65,9 @@ class NoGremlinServer(Exception):
 class GremlinServer:
     """A server in a folder of its own, on a port that stays the same when it is started again; its graph does not."""
 
-    def __init__(self, jars: Path, home: Path, *, port: int | None = None) -> None:
-        self.jars, self.home = jars, home
-        self.port = port or _free_port()
+    def __init__(self, jars: Path, home: Path, *, heap: str = "512m") -> None:
+        self.jars, self.home, self.heap = jars, home, heap
+        self.port = _free_port()
         self.url = f"ws://127.0.0.1:{self.port}/gremlin"
         self._process: subprocess.Popen[bytes] | None = None
         (home / "graph.properties").write_text(GRAPH)
@@ -80,7 +80,7 @@ class GremlinServer:
         log = self.home / "log"
         command = [
             "java",
-            "-Xmx512m",
+            f"-Xmx{self.heap}",
             "-Dlogback.configurationFile=logback.xml",
             "-cp",
             f"{self.jars}/*",
@@ -117,11 +117,14 @@ class GremlinServer:
 
 
 @contextmanager
-def running_gremlin() -> Iterator[GremlinServer]:
-    """A new, empty server, which ends with its graph when the block ends. Raises NoGremlinServer."""
+def running_gremlin(*, heap: str = "512m") -> Iterator[GremlinServer]:
+    """A new, empty server, which ends with its graph when the block ends; the bundled facts need a heap of 2 GB.
+
+    Raises NoGremlinServer where it cannot be had, RuntimeError with the end of its log where it does not start.
+    """
     jars = gremlin_jars()
     with tempfile.TemporaryDirectory(prefix="ledgerline-gremlin-") as home:
-        server = GremlinServer(jars, Path(home))
+        server = GremlinServer(jars, Path(home), heap=heap)
         try:
             server.start()
             yield server

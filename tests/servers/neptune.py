@@ -22,7 +22,6 @@ from urllib.parse import quote
 
 import aiohttp
 from aiohttp import web
-from gremlin_python.driver.client import Client
 
 from ledgerline.ports import ObjectStore
 
@@ -149,6 +148,8 @@ class NeptuneFront:
         return web.json_response({"status": "200 OK"})
 
     def _load_files(self, source: str) -> None:
+        from gremlin_python.driver.client import Client
+
         assert self.objects is not None
         tables = [list(csv.reader(io.StringIO(self.objects.get(uri).decode()))) for uri in self.objects.list(source)]
         client = Client(self.server_url, "g", pool_size=1)
