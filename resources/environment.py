@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
+from urllib.parse import urlsplit
 
 from ledgerline.errors import ConfigurationError
 
@@ -60,6 +61,9 @@ class Settings:
     ecs_container: str
     ecs_subnets: tuple[str, ...]
     ecs_security_groups: tuple[str, ...]
+    neptune_endpoint: str  # "": the graph is a file
+    neptune_iam: bool
+    neptune_loader_role: str
 
     @property
     def required_bucket(self) -> str:
@@ -162,6 +166,9 @@ def read_settings(environment: str | None = None, *, variables: Mapping[str, str
         ecs_container=given.get("ECS_CONTAINER") or DEFAULT_CONTAINER,
         ecs_subnets=_listed(given.get("ECS_SUBNETS", "")),
         ecs_security_groups=_listed(given.get("ECS_SECURITY_GROUPS", "")),
+        neptune_endpoint=_websocket("NEPTUNE_ENDPOINT", given.get("NEPTUNE_ENDPOINT") or ""),
+        neptune_iam=_on("NEPTUNE_IAM", given.get("NEPTUNE_IAM") or "on"),
+        neptune_loader_role=_loader_role(name, given.get("NEPTUNE_LOADER_ROLE_ARN") or ""),
     )
 
 
@@ -177,6 +184,32 @@ def _parallel(text: str) -> int | None:
             f"LEDGERLINE_COMPUTE_PARALLEL is {text!r}: set it to how many batches run at once, 1 to 100."
         )
     return int(text)
+
+
+def _on(variable: str, text: str) -> bool:
+    if text not in ("on", "off"):
+        raise ConfigurationError(f"{variable} is {text!r}: set it to on or off.")
+    return text == "on"
+
+
+def _websocket(variable: str, text: str) -> str:
+    """The URL as it stands. Plain ws:// is for this machine alone: what is sent is neither secret nor safe on its way."""
+    if not text:
+        return ""
+    parts = urlsplit(text)
+    local = parts.hostname in ("127.0.0.1", "::1", "localhost")
+    if parts.scheme not in ("wss", "ws" if local else "wss") or not parts.hostname or parts.path != "/gremlin":
+        raise ConfigurationError(f"{variable} is {text!r}: set it to wss://<cluster endpoint>:8182/gremlin.")
+    return text
+
+
+def _loader_role(environment: str, text: str) -> str:
+    if text and environment == "local":
+        raise ConfigurationError(
+            "NEPTUNE_LOADER_ROLE_ARN needs objects in S3, and LEDGERLINE_ENV=local keeps them in a folder: set LEDGERLINE_ENV"
+            " to prod or branch, or leave NEPTUNE_LOADER_ROLE_ARN out."
+        )
+    return text
 
 
 def archive_of(text: str) -> Path | str:
