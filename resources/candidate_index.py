@@ -186,7 +186,10 @@ class _OpenVersion:
         self._hits: dict[tuple[str, int], list[Hit]] = {}
 
     def entries(self, name_ids: Sequence[str]) -> dict[str, NameEntry]:
-        numbers = [self._number_of[name_id] for name_id in name_ids if name_id in self._number_of]
+        import pyarrow as pa
+
+        known = [self._number_of[name_id] for name_id in name_ids if name_id in self._number_of]
+        numbers = pa.array(known, pa.int64())  # without a type, none at all would be no numbers
         rows = self._table.select(list(FIELDS)).take(numbers)
         columns = [rows[field].to_pylist() for field in FIELDS]
         return {values[0]: NameEntry(*values) for values in zip(*columns, strict=True)}

@@ -39,6 +39,7 @@ BULK_NAMES = 2_000  # in one request, about 1 MB
 SEARCH_SURFACES = 200  # in one request: at most 600 searches, about 2 MB of hits
 ENTRIES = 1_000  # in one request
 NAMES_PER_KEY = 200  # of one exact key; the most shared one has 12
+LONGEST_KEY = 8_000  # characters; Lucene's longest term has 32,766 bytes
 MOST_TOKENS = 1_000  # of one surface; OpenSearch refuses more than 1,024
 # Lucene left the constant factor k1 + 1 out of BM25, tantivy has it: https://issues.apache.org/jira/browse/LUCENE-8563
 TO_BM25 = 2.2
@@ -256,7 +257,11 @@ class OpenSearchCandidateIndex(ConfigurableResource):
         found = self._ask(index, [entry.name for entry in sample], NAMES_PER_KEY)
         for entry, hits in zip(sample, found, strict=True):
             exact = any(hit.channel == "exact" and hit.company_id == entry.company_id for hit in hits)
-            if meta.get("version") != version or read.get(entry.name_id) != entry or not (exact or not _key(entry)):
+            if (
+                meta.get("version") != version
+                or read.get(entry.name_id) != entry
+                or not (exact or not _key(entry.name))
+            ):
                 raise LedgerlineError(
                     f"{self._server} does not give {entry.name!r} back as it was loaded into {index}: another load "
                     "replaced it, or an index template matches it; see to these, then materialize `candidate_index` again."
@@ -342,12 +347,16 @@ class OpenSearchCandidateIndex(ConfigurableResource):
             )
         return Urllib3AWSV4SignerAuth(credentials, self.region, self.service)
 
-    def _patiently(self, requests: list[Any], send: Callable[[list[Any]], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    def _patiently(
+        self, requests: list[Any], send: Callable[[list[Any]], list[dict[str, Any]]]
+    ) -> list[dict[str, Any]]:
         """The answer to each request, in order. Those that the server had no room for are sent again, they alone."""
         from opensearchpy.exceptions import ConnectionError, TransportError
 
         answers: dict[int, dict[str, Any]] = {}
         waiting = list(range(len(requests)))
+        if not requests:
+            return []
         for pause in (0.0, *PAUSES):
             time.sleep(pause)
             try:
@@ -420,14 +429,14 @@ def _document_id(name_id: str) -> str:
     return uuid.uuid5(uuid.NAMESPACE_OID, name_id).hex
 
 
-def _key(entry: NameEntry) -> str:
-    return spelling.loosest(entry.name)
+def _key(text: str) -> str:
+    return spelling.loosest(text)[:LONGEST_KEY]
 
 
 def _bulk_lines(number: int, entry: NameEntry) -> str:
     document = {field: getattr(entry, field) for field in FIELDS} | {
         "number": number,
-        KEY: _key(entry),
+        KEY: _key(entry.name),
         "words": spelling.core(entry.name),
         "grams": " ".join(spelling.char_ngrams(entry.name)),
     }
@@ -442,7 +451,7 @@ def _entry(source: dict[str, Any]) -> NameEntry:
 
 def _queries(surface: str, limit: int) -> Iterator[tuple[Channel, dict[str, Any]]]:
     shared = {"_source": list(FIELDS), "track_total_hits": False}
-    key = spelling.loosest(surface)
+    key = _key(surface)
     if key:
         yield "exact", {"query": {"term": {KEY: key}}, "size": NAMES_PER_KEY, "sort": ["number"], **shared}
     channels: tuple[tuple[Channel, str, list[str]], ...] = (
