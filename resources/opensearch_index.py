@@ -14,7 +14,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from typing import Any
 
@@ -203,10 +203,9 @@ class OpenSearchCandidateIndex(ConfigurableResource):
     def _remove_quietly(self, index: str) -> None:
         from opensearchpy.exceptions import OpenSearchException
 
-        try:
+        # What stopped the load is the error to show; the next load removes the index.
+        with suppress(OpenSearchException):
             self._connected().indices.delete(index=index, params={"ignore_unavailable": "true", "request_timeout": 5})
-        except OpenSearchException:
-            pass  # what stopped the load is the error to show; the next load removes the index
 
     def _loaded_elsewhere(self, version: str) -> bool:
         try:
@@ -253,26 +252,29 @@ class OpenSearchCandidateIndex(ConfigurableResource):
         # An index that another load removed is made anew by the next bulk request, with whatever mapping fits.
         meta = client.indices.get_mapping(index=index)[index]["mappings"].get("_meta", {})
         sample = [*entries[:: max(1, len(entries) // SAMPLE)], entries[-1]]
-        read = self._read(index, [entry.name_id for entry in sample])
-        found = self._ask(index, [entry.name for entry in sample], NAMES_PER_KEY)
-        for entry, hits in zip(sample, found, strict=True):
-            exact = any(hit.channel == "exact" and hit.company_id == entry.company_id for hit in hits)
-            if (
-                meta.get("version") != version
-                or read.get(entry.name_id) != entry
-                or not (exact or not _key(entry.name))
-            ):
-                raise LedgerlineError(
-                    f"{self._server} does not give {entry.name!r} back as it was loaded into {index}: another load "
-                    "replaced it, or an index template matches it; see to these, then materialize `candidate_index` again."
-                )
+        as_loaded = meta.get("version") == version and self._read(index, [e.name_id for e in sample]) == {
+            entry.name_id: entry for entry in sample
+        }
+        if not as_loaded or not self._all_found(index, sample):
+            raise LedgerlineError(
+                f"{self._server} does not give names back as they were loaded into {index}: another load replaced it, or "
+                "an index template matches it; see to these, then materialize `candidate_index` again."
+            )
+
+    def _all_found(self, index: str, entries: Sequence[NameEntry]) -> bool:
+        named = [entry for entry in entries if _key(entry.name)]
+        found = self._ask(index, [entry.name for entry in named], NAMES_PER_KEY)
+        return all(
+            any(hit.channel == "exact" and hit.company_id == entry.company_id for hit in hits)
+            for entry, hits in zip(named, found, strict=True)
+        )
 
     # --------------------------------------------------------------------------------------------------------- reading
 
     def _read(self, index: str, name_ids: Sequence[str]) -> dict[str, NameEntry]:
         documents = self._connected().mget(index=index, body={"ids": [_document_id(name_id) for name_id in name_ids]})
-        sources = [one["_source"] for one in documents["docs"] if one.get("found")]
-        return {source["name_id"]: _entry(source) for source in sources}
+        found = zip(name_ids, documents["docs"], strict=True)
+        return {name_id: _entry(one.get("_source", {})) for name_id, one in found if one.get("found")}
 
     def _fetch(self, index: str, name_ids: Sequence[str]) -> None:
         for start in range(0, len(name_ids), ENTRIES):
@@ -446,7 +448,7 @@ def _bulk_lines(number: int, entry: NameEntry) -> str:
 
 
 def _entry(source: dict[str, Any]) -> NameEntry:
-    return NameEntry(*(source[field] for field in FIELDS))
+    return NameEntry(*(source.get(field, "") for field in FIELDS))  # none is missing in a version that was verified
 
 
 def _queries(surface: str, limit: int) -> Iterator[tuple[Channel, dict[str, Any]]]:
