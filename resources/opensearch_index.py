@@ -60,6 +60,7 @@ _MAPPINGS: dict[str, Any] = {
         "grams": {"type": "text", "analyzer": "whitespace", "index_options": "freqs"},
     },
 }
+_MORPHEMES = {"type": "text", "analyzer": "nori", "index_options": "freqs"}  # only of names in Hangul
 # Of a domain; a serverless collection decides these itself. One shard, so that scores count over all names.
 _SETTINGS = {"number_of_shards": 1, "auto_expand_replicas": "0-1", "refresh_interval": "-1"}
 
@@ -68,7 +69,8 @@ class OpenSearchCandidateIndex(ConfigurableResource):
     """Implements `ledgerline.mapping.ports.CandidateIndex`. Constructing it does no I/O.
 
     `service` signs requests for a domain ("es") or a serverless collection ("aoss") with the credentials that boto3
-    finds, or does not sign ("none"). Everything here raises LedgerlineError that names the server and the remedy.
+    finds, or does not sign ("none"). `nori` also compares Korean names by their morphemes, which the twin cannot: the
+    channel bm25 then finds more of them. Everything here raises LedgerlineError that names the server and the remedy.
     """
 
     url: str
@@ -76,6 +78,7 @@ class OpenSearchCandidateIndex(ConfigurableResource):
     service: str = "none"
     region: str = "us-east-1"
     timeout_seconds: float = 30.0
+    nori: bool = False
     kept_versions: int = 2  # loaded ones beside the current one, which `promote` can go back to
 
     _client: Any = PrivateAttr(default=None)
@@ -91,7 +94,7 @@ class OpenSearchCandidateIndex(ConfigurableResource):
         Raises LedgerlineError for no entries at all, or a name_id that comes twice.
         """
         ordered = in_order(entries)
-        version = version_of(ordered)
+        version = version_of(ordered) + ("-nori" if self.nori else "")
         if version in self._loaded():
             return version
         index = f"{self.prefix}-{version}-{datetime.now(timezone.utc):%Y%m%d%H%M%S%f}{uuid.uuid4().hex[:6]}"
@@ -217,6 +220,8 @@ class OpenSearchCandidateIndex(ConfigurableResource):
 
     def _create(self, index: str, version: str) -> None:
         body: dict[str, Any] = {"mappings": {**_MAPPINGS, "_meta": {"version": version}}}
+        if self.nori:
+            body["mappings"]["properties"] = _MAPPINGS["properties"] | {"morphemes": _MORPHEMES}
         if self.service != SERVERLESS:
             body["settings"] = {"index": _SETTINGS}
         self._connected().indices.create(index=index, body=body)
@@ -224,7 +229,9 @@ class OpenSearchCandidateIndex(ConfigurableResource):
     def _load(self, index: str, entries: Sequence[NameEntry]) -> None:
         for start in range(0, len(entries), BULK_NAMES):
             batch = list(enumerate(entries[start : start + BULK_NAMES], start))
-            for answer in self._patiently([_bulk_lines(number, entry) for number, entry in batch], self._bulk(index)):
+            for answer in self._patiently(
+                [_bulk_lines(number, entry, self.nori) for number, entry in batch], self._bulk(index)
+            ):
                 # 409: it was stored by a request whose answer was lost.
                 if answer["status"] >= 300 and answer["status"] != 409:
                     raise self._failure(answer["status"], answer["error"])
@@ -281,7 +288,11 @@ class OpenSearchCandidateIndex(ConfigurableResource):
             self._entries.update(self._read(index, name_ids[start : start + ENTRIES]))
 
     def _ask(self, index: str, surfaces: Sequence[str], limit: int) -> list[list[Hit]]:
-        asked = [(at, channel, query) for at, one in enumerate(surfaces) for channel, query in _queries(one, limit)]
+        asked = [
+            (at, channel, query)
+            for at, one in enumerate(surfaces)
+            for channel, query in _queries(one, limit, self.nori)
+        ]
         answers = self._patiently([query for _, _, query in asked], self._msearch(index))
         hits: list[list[Hit]] = [[] for _ in surfaces]
         for (at, channel, _), answer in zip(asked, answers, strict=True):
@@ -325,7 +336,12 @@ class OpenSearchCandidateIndex(ConfigurableResource):
 
     def _connected(self) -> Any:
         if self._client is None:
-            import opensearchpy
+            try:
+                import opensearchpy
+            except ImportError as error:
+                raise ConfigurationError(
+                    f"{self._server} is reached by opensearch-py, which is not installed: pip install 'ledgerline[aws]'."
+                ) from error
 
             self._client = opensearchpy.OpenSearch(
                 hosts=[self.url],
@@ -435,13 +451,15 @@ def _key(text: str) -> str:
     return spelling.loosest(text)[:LONGEST_KEY]
 
 
-def _bulk_lines(number: int, entry: NameEntry) -> str:
-    document = {field: getattr(entry, field) for field in FIELDS} | {
+def _bulk_lines(number: int, entry: NameEntry, nori: bool) -> str:
+    document: dict[str, Any] = {field: getattr(entry, field) for field in FIELDS} | {
         "number": number,
         KEY: _key(entry.name),
         "words": spelling.core(entry.name),
         "grams": " ".join(spelling.char_ngrams(entry.name)),
     }
+    if nori and spelling.has_hangul(entry.name):
+        document["morphemes"] = document["words"]
     # "create" and not "index": what is sent twice is not counted twice in the statistics that BM25 rests on.
     action = json.dumps({"create": {"_id": _document_id(entry.name_id)}})
     return f"{action}\n{json.dumps(document, ensure_ascii=False)}\n"
@@ -451,7 +469,7 @@ def _entry(source: dict[str, Any]) -> NameEntry:
     return NameEntry(*(source.get(field, "") for field in FIELDS))  # none is missing in a version that was verified
 
 
-def _queries(surface: str, limit: int) -> Iterator[tuple[Channel, dict[str, Any]]]:
+def _queries(surface: str, limit: int, nori: bool) -> Iterator[tuple[Channel, dict[str, Any]]]:
     shared = {"_source": list(FIELDS), "track_total_hits": False}
     key = _key(surface)
     if key:
@@ -463,8 +481,10 @@ def _queries(surface: str, limit: int) -> Iterator[tuple[Channel, dict[str, Any]
     for channel, field, tokens in channels:
         if tokens:
             text = " ".join(list(dict.fromkeys(tokens))[:MOST_TOKENS])
-            best = {"size": limit * NAMES_PER_COMPANY, "sort": ["_score", "number"]}
-            yield channel, {"query": {"match": {field: text}}, **best, **shared}
+            query: dict[str, Any] = {"match": {field: text}}
+            if nori and channel == "bm25" and spelling.has_hangul(surface):
+                query = {"dis_max": {"queries": [query, {"match": {"morphemes": text}}]}}
+            yield channel, {"query": query, "size": limit * NAMES_PER_COMPANY, "sort": ["_score", "number"], **shared}
 
 
 def _error_of(error: Any) -> dict[str, Any]:

@@ -163,6 +163,23 @@ def test_every_channel_finds_the_names_of_the_twin_with_its_scores(
     assert {surface: found for surface, ours, its in pairs if (found := differences(ours, its))} == {}
 
 
+def test_korean_morphemes_find_a_name_by_a_part_of_it_and_are_a_version_of_their_own(
+    opensearch_url: str, prefix: str
+) -> None:
+    entries = [
+        NameEntry(f"dart:{number}|{name}", f"dart:{number}", name, "name", "ko", "", "", "dart")
+        for number, name in enumerate(("카카오스타일", "삼성전자", "현대자동차"))
+    ]
+    found = {}
+    for nori in (False, True):
+        index = OpenSearchCandidateIndex(url=opensearch_url, prefix=prefix, nori=nori)
+        index.promote(index.build([*entries, *NEW]))
+        hits = index.search(["카카오 주가", "New 7"])
+        found[index.current()] = [[hit.company_id for hit in of if hit.channel == "bm25"][:1] for of in hits]
+    assert list(found.values()) == [[[], ["cik:7"]], [["dart:0"], ["cik:7"]]]
+    assert len(found) == 2
+
+
 # --------------------------------------------------------------------------------------------------------------- versions
 
 
