@@ -11,8 +11,9 @@ def build_resources(environment: str | None = None, *, settings: Settings | None
     """All resources by the name under which assets ask for them. No I/O, no network, no AWS variable is needed for it.
 
     `local` is the embedded platform; `branch` and `prod` keep their objects on S3 and train and serve on AWS SageMaker,
-    each under names of its own, and may run batches on ECS. The graph is on Neptune in any of them where NEPTUNE_ENDPOINT
-    is set. Raises ConfigurationError for an unknown environment or a setting that is missing.
+    each under names of its own, and may run batches on ECS. In any of them the graph is on Neptune where NEPTUNE_ENDPOINT
+    is set, and the search on OpenSearch where OPENSEARCH_URL is. Raises ConfigurationError for an unknown environment or
+    a setting that is missing.
     """
     chosen = settings or read_settings(environment)
     object_store = _object_store(chosen)
@@ -43,6 +44,21 @@ def _compute(settings: Settings) -> Any:
         subnets=list(settings.ecs_subnets),
         security_groups=list(settings.ecs_security_groups),
         **parallel,
+    )
+
+
+def _candidate_index(settings: Settings) -> Any:
+    from resources.candidate_index import TantivyCandidateIndex
+    from resources.opensearch_index import OpenSearchCandidateIndex
+
+    if not settings.opensearch_url:
+        return TantivyCandidateIndex(root=str(settings.home / "candidate_index"))
+    return OpenSearchCandidateIndex(
+        url=settings.opensearch_url,
+        prefix=f"ledgerline-{settings.environment}",
+        service=settings.opensearch_service,
+        region=settings.region,
+        nori=settings.opensearch_nori,
     )
 
 
@@ -92,7 +108,6 @@ def _knowledge_graph(settings: Settings, object_store: Any) -> Any:
 
 
 def _embedded(settings: Settings, object_store: Any) -> dict[str, Any]:
-    from resources.candidate_index import TantivyCandidateIndex
     from resources.experiments import MlflowExperiments
     from resources.filing_ledger import SqlFilingLedger
     from resources.lake import DeltaLake
@@ -112,7 +127,7 @@ def _embedded(settings: Settings, object_store: Any) -> dict[str, Any]:
         "filing_ledger": filing_ledger,
         "object_store": object_store,
         "lake": DeltaLake(root=str(settings.lake)),
-        "candidate_index_store": TantivyCandidateIndex(root=str(settings.home / "candidate_index")),
+        "candidate_index_store": _candidate_index(settings),
         "knowledge_graph_store": _knowledge_graph(settings, object_store),
         "sagemaker": SageMaker(
             object_store=object_store,
@@ -131,7 +146,7 @@ def _embedded(settings: Settings, object_store: Any) -> dict[str, Any]:
 
 
 def _aws(settings: Settings, object_store: Any) -> dict[str, Any]:
-    """What differs from the embedded platform on AWS. Search index and ledgers stay embedded until their ports have a
+    """What differs from the embedded platform on AWS. Lake and ledgers stay embedded until their ports have a
     production implementation; a team then shares them through one volume."""
     from dagster import EnvVar
 

@@ -18,6 +18,7 @@ from ledgerline.errors import ConfigurationError
 
 Environment = Literal["local", "branch", "prod"]
 ComputeKind = Literal["subprocess", "ecs"]
+OpenSearchService = Literal["none", "es", "aoss"]  # who signs: nobody, for a domain, for a serverless collection
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_BUCKET = "ledgerline"
 DEFAULT_CONTAINER = "ledgerline"
@@ -64,6 +65,9 @@ class Settings:
     neptune_endpoint: str  # "": the graph is a file
     neptune_iam: bool
     neptune_loader_role: str
+    opensearch_url: str  # "": the candidate index is embedded
+    opensearch_service: OpenSearchService
+    opensearch_nori: bool  # OPENSEARCH_NORI is 1
 
     @property
     def required_bucket(self) -> str:
@@ -169,11 +173,55 @@ def read_settings(environment: str | None = None, *, variables: Mapping[str, str
         neptune_endpoint=_websocket("NEPTUNE_ENDPOINT", given.get("NEPTUNE_ENDPOINT") or ""),
         neptune_iam=_on("NEPTUNE_IAM", given.get("NEPTUNE_IAM") or "on"),
         neptune_loader_role=_loader_role(name, given.get("NEPTUNE_LOADER_ROLE_ARN") or ""),
+        opensearch_url=given.get("OPENSEARCH_URL", ""),
+        opensearch_service=_opensearch_service(
+            given.get("OPENSEARCH_URL", ""), given.get("OPENSEARCH_SERVICE") or "none"
+        ),
+        opensearch_nori=_switch("OPENSEARCH_NORI", given.get("OPENSEARCH_NORI", "")),
     )
+
+
+def _opensearch_service(url: str, service: str) -> OpenSearchService:
+    """The service, if the URL can be used with it. Raises ConfigurationError that shows no password."""
+    if service not in get_args(OpenSearchService):
+        raise ConfigurationError(
+            f"OPENSEARCH_SERVICE is {service!r}: set it to es for a domain, aoss for a serverless collection, or none."
+        )
+    if url:
+        try:
+            parts = urlsplit(url)
+            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ConfigurationError(
+                "OPENSEARCH_URL is no address: write it as https://<host>, with :<port> if not 443."
+            )
+        if parts.username or parts.password:
+            raise ConfigurationError(
+                "OPENSEARCH_URL holds a user or password, which would be logged: take them out, and set "
+                "OPENSEARCH_SERVICE to es or aoss to sign requests."
+            )
+        if service != "none" and parts.scheme != "https":
+            raise ConfigurationError(
+                f"OPENSEARCH_SERVICE={service} signs requests to AWS, which are encrypted: begin OPENSEARCH_URL with https."
+            )
+        if service == "none" and str(parts.hostname).endswith(".amazonaws.com"):
+            raise ConfigurationError(
+                f"{parts.hostname} wants signed requests: set OPENSEARCH_SERVICE to es for a domain, or aoss for a "
+                "serverless collection."
+            )
+    return service  # type: ignore[return-value]  # checked above
 
 
 def _listed(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _switch(variable: str, text: str) -> bool:
+    if text not in ("", "0", "1"):
+        raise ConfigurationError(f"{variable} is {text!r}: set it to 1 to switch it on, or 0.")
+    return text == "1"
 
 
 def _parallel(text: str) -> int | None:

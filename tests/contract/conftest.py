@@ -1,5 +1,5 @@
 """Servers that the contract suites share, each started once per session on a free loopback port: an S3 by moto,
-PostgreSQL where it is installed, and Gremlin Server where there are Java and Maven."""
+PostgreSQL where it is installed, Gremlin Server and OpenSearch where there are Java and Maven."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 import pytest
 
 from tests.servers.gremlin import GremlinServer, NoGremlinServer, running_gremlin
+from tests.servers.opensearch import NoOpenSearch, OpenSearchServer
 from tests.servers.postgres import NoPostgres, running_postgres
 
 
@@ -82,6 +83,25 @@ def gremlin_server() -> Iterator[GremlinServer]:
                 pytest.fail(f"CI needs this server: {missing}")
             pytest.skip(str(missing))
         yield server
+
+
+@pytest.fixture(scope="session")
+def opensearch_url() -> Iterator[str]:
+    """The URL in LEDGERLINE_TEST_OPENSEARCH, or of a server that is started; without one a failure in CI, else skipped."""
+    given = os.environ.get("LEDGERLINE_TEST_OPENSEARCH")
+    if given:
+        yield given
+        return
+    with ExitStack() as stack:
+        try:
+            import opensearchpy  # noqa: F401
+
+            server = stack.enter_context(OpenSearchServer())
+        except (ImportError, NoOpenSearch) as missing:
+            if os.environ.get("CI") == "true":
+                pytest.fail(f"CI needs this server: {missing}")
+            pytest.skip(str(missing))
+        yield server.url
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ledgerline.errors import ConfigurationError
-from resources import _knowledge_graph
+from resources import _knowledge_graph, build_resources
 from resources.environment import ROOT, child_variables, read_settings, worker_variables
 from resources.knowledge_graph import SqliteKnowledgeGraph
 from resources.neptune_graph import NeptuneKnowledgeGraph
@@ -194,3 +194,51 @@ def test_plain_websockets_are_for_this_machine_alone() -> None:
 def test_a_wrong_setting_of_neptune_is_refused(variable: str, value: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         read_settings(variables={variable: value})
+
+
+def test_the_candidate_index_is_embedded_unless_a_server_is_named() -> None:
+    settings = read_settings(variables={})
+    assert (settings.opensearch_url, settings.opensearch_service) == ("", "none")
+    assert type(build_resources(settings=settings)["candidate_index_store"]).__name__ == "TantivyCandidateIndex"
+
+
+@pytest.mark.parametrize("environment", ["local", "branch", "prod"])
+def test_each_environment_has_indices_of_its_own_on_a_named_server(environment: str) -> None:
+    variables = {
+        "OPENSEARCH_URL": "https://search.example.com",
+        "OPENSEARCH_SERVICE": "es",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "LEDGERLINE_BUCKET": "bucket",
+        "SAGEMAKER_ROLE_ARN": "arn:aws:iam::123456789012:role/x",
+        "SAGEMAKER_IMAGE_URI": "image",
+    }
+    index = build_resources(settings=read_settings(environment, variables=variables))["candidate_index_store"]
+    assert (index.prefix, index.service, index.region) == (f"ledgerline-{environment}", "es", "eu-west-1")
+
+
+@pytest.mark.parametrize(
+    ("url", "service", "said"),
+    [
+        ("https://search.example.com", "opensearch", "OPENSEARCH_SERVICE is 'opensearch': set it to es"),
+        ("search.example.com:9200", "none", "no address: write it as https://<host>"),
+        ("https://", "none", "no address"),
+        ("https://host:port", "none", "no address"),
+        ("https://kim:hunter2@search.example.com", "none", "take them out"),
+        ("http://search.example.com", "es", "begin OPENSEARCH_URL with https"),
+        ("https://x.us-east-1.es.amazonaws.com", "none", "set OPENSEARCH_SERVICE to es"),
+    ],
+)
+def test_a_search_server_that_cannot_be_used_is_refused_with_the_remedy(url: str, service: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        read_settings(variables={"OPENSEARCH_URL": url, "OPENSEARCH_SERVICE": service})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_switch_is_on_only_for_1() -> None:
+    assert [read_settings(variables={"OPENSEARCH_NORI": text}).opensearch_nori for text in ("", "0", "1")] == [
+        False,
+        False,
+        True,
+    ]
+    with pytest.raises(ConfigurationError, match="OPENSEARCH_NORI is 'no': set it to 1"):
+        read_settings(variables={"OPENSEARCH_NORI": "no"})
