@@ -14,7 +14,7 @@ from pathlib import Path
 
 import uvloop
 
-from local_sagemaker import lifecycle, processing, protocol, training
+from local_sagemaker import lifecycle, processing, protocol, training, transform
 from local_sagemaker.endpoints.supervisor import Supervisor
 from local_sagemaker.environments import Environments
 from local_sagemaker.errors import ServerError
@@ -76,7 +76,7 @@ async def serve(home: Home, settings: Settings) -> None:
     supervisor = Supervisor(platform, loop)
     platform.attach(supervisor)
     await supervisor.recover()
-    for kind in (training.JOB, processing.JOB):
+    for kind in (training.JOB, processing.JOB, transform.JOB):
         lifecycle.recover(platform, kind)
     protocol.service("sagemaker")  # 50 ms that the first request need not wait for
     front = Front(platform, credentials)

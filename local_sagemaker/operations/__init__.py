@@ -18,6 +18,7 @@ from local_sagemaker.operations import (
     processing,
     tags,
     training,
+    transform,
 )
 from local_sagemaker.platform import Platform
 
@@ -26,6 +27,7 @@ Operation = Callable[[Platform, dict[str, Any]], dict[str, Any]]
 SAGEMAKER: dict[str, Operation] = {
     **training.OPERATIONS,
     **processing.OPERATIONS,
+    **transform.OPERATIONS,
     **models.OPERATIONS,
     **endpoint_configs.OPERATIONS,
     **endpoints.OPERATIONS,
