@@ -19,6 +19,7 @@ from local_sagemaker.operations import (
     tags,
     training,
     transform,
+    tuning,
 )
 from local_sagemaker.platform import Platform
 
@@ -28,6 +29,7 @@ SAGEMAKER: dict[str, Operation] = {
     **training.OPERATIONS,
     **processing.OPERATIONS,
     **transform.OPERATIONS,
+    **tuning.OPERATIONS,
     **models.OPERATIONS,
     **endpoint_configs.OPERATIONS,
     **endpoints.OPERATIONS,

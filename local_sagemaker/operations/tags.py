@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from local_sagemaker import processing, training, transform
+from local_sagemaker import processing, training, transform, tuning
 from local_sagemaker.endpoints.supervisor import KIND as ENDPOINT
 from local_sagemaker.errors import validation
 from local_sagemaker.operations import endpoint_configs, model_packages, models
 from local_sagemaker.platform import Platform
 
 LIMIT = 50
-_BY_NAME = {kind.kind for kind in (training.JOB, processing.JOB, transform.JOB)} | {
+_BY_NAME = {kind.kind for kind in (training.JOB, processing.JOB, transform.JOB, tuning.JOB)} | {
     models.KIND,
     endpoint_configs.KIND,
     ENDPOINT,
