@@ -162,7 +162,7 @@ class Supervisor:
 
     def _starter(self, endpoint: str, variant: dict[str, Any]) -> Callable[[Callable[[int], None]], Awaitable[Worker]]:
         async def start(on_exit: Callable[[int], None]) -> Worker:
-            instance = f"{self._token}{next(self._numbers):05x}"
+            instance = self._instance()
             stream = self._platform.logs.open(f"/aws/sagemaker/Endpoints/{endpoint}", f"{variant['name']}/i-{instance}")
             try:
                 launch = await self._loop.run_in_executor(None, self._launch, variant, stream.write)
@@ -170,9 +170,23 @@ class Supervisor:
                 stream.write(str(error))
                 stream.close()
                 raise StartError(str(error)) from error
-            return await Worker.start(launch, self._sockets / f"{instance}.sock", stream, on_exit)
+            return await Worker.start(launch, self._socket(instance), stream, on_exit)
 
         return start
+
+    def launch(self, model: dict[str, Any], on_line: Callable[[str], None]) -> tuple[Launch, Path]:
+        """How to start a worker outside of any endpoint (batch transform), and the socket it is to open.
+
+        `model` has the members model_data_url and environment. Raises JobError.
+        """
+        variant = {**model, "digest": self._artifacts.fetch(model["model_data_url"]).digest, "startup_seconds": 0}
+        return self._launch(variant, on_line), self._socket(self._instance())
+
+    def _instance(self) -> str:
+        return f"{self._token}{next(self._numbers):05x}"
+
+    def _socket(self, instance: str) -> Path:
+        return self._sockets / f"{instance}.sock"
 
     def _launch(self, variant: dict[str, Any], on_line: Callable[[str], None]) -> Launch:
         """The command and environment of a worker; the artifact is verified again, whoever starts it."""

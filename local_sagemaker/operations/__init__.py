@@ -18,6 +18,8 @@ from local_sagemaker.operations import (
     processing,
     tags,
     training,
+    transform,
+    tuning,
 )
 from local_sagemaker.platform import Platform
 
@@ -26,6 +28,8 @@ Operation = Callable[[Platform, dict[str, Any]], dict[str, Any]]
 SAGEMAKER: dict[str, Operation] = {
     **training.OPERATIONS,
     **processing.OPERATIONS,
+    **transform.OPERATIONS,
+    **tuning.OPERATIONS,
     **models.OPERATIONS,
     **endpoint_configs.OPERATIONS,
     **endpoints.OPERATIONS,
