@@ -67,7 +67,7 @@ class Settings:
     neptune_loader_role: str
     opensearch_url: str  # "": the candidate index is embedded
     opensearch_service: OpenSearchService
-    opensearch_nori: bool  # OPENSEARCH_NORI is 1
+    opensearch_nori: bool  # OPENSEARCH_NORI is on
 
     @property
     def required_bucket(self) -> str:
@@ -177,7 +177,7 @@ def read_settings(environment: str | None = None, *, variables: Mapping[str, str
         opensearch_service=_opensearch_service(
             given.get("OPENSEARCH_URL", ""), given.get("OPENSEARCH_SERVICE") or "none"
         ),
-        opensearch_nori=_switch("OPENSEARCH_NORI", given.get("OPENSEARCH_NORI", "")),
+        opensearch_nori=_on("OPENSEARCH_NORI", given.get("OPENSEARCH_NORI") or "off"),
     )
 
 
@@ -216,12 +216,6 @@ def _opensearch_service(url: str, service: str) -> OpenSearchService:
 
 def _listed(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _switch(variable: str, text: str) -> bool:
-    if text not in ("", "0", "1"):
-        raise ConfigurationError(f"{variable} is {text!r}: set it to 1 to switch it on, or 0.")
-    return text == "1"
 
 
 def _parallel(text: str) -> int | None:

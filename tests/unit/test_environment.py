@@ -235,10 +235,10 @@ def test_a_search_server_that_cannot_be_used_is_refused_with_the_remedy(url: str
 
 
 def test_a_switch_is_on_only_for_1() -> None:
-    assert [read_settings(variables={"OPENSEARCH_NORI": text}).opensearch_nori for text in ("", "0", "1")] == [
+    assert [read_settings(variables={"OPENSEARCH_NORI": text}).opensearch_nori for text in ("", "off", "on")] == [
         False,
         False,
         True,
     ]
-    with pytest.raises(ConfigurationError, match="OPENSEARCH_NORI is 'no': set it to 1"):
+    with pytest.raises(ConfigurationError, match="OPENSEARCH_NORI is 'no': set it to on or off"):
         read_settings(variables={"OPENSEARCH_NORI": "no"})
