@@ -525,6 +525,20 @@ def test_an_endpoint_answers_with_its_variant_and_digest(server: Server) -> None
     assert refused(server.ask, endpoint="answers")[0] == "ValidationError"
 
 
+def test_a_streamed_answer_comes_in_parts(server: Server) -> None:
+    server.endpoint("streams", model_archive("one"))
+    ask = server.runtime.invoke_endpoint_with_response_stream
+    long = {"x": "é" * 100_000}
+    body = json.dumps(long, ensure_ascii=False).encode()
+    response = ask(EndpointName="streams", Body=body, ContentType="application/json", Accept="application/json")
+    parts = [event["PayloadPart"]["Bytes"] for event in response["Body"]]
+    assert json.loads(b"".join(parts)) == {**long, "name": "one"}
+    assert len(parts) > 1
+    assert (response["ContentType"], response["InvokedProductionVariant"]) == ("application/json", "AllTraffic")
+    assert refused(ask, EndpointName="streams", Body=b"{}", ContentType="application/json")[0] == "ModelError"
+    assert refused(ask, EndpointName="nobody", Body=b"{}")[0] == "ValidationError"
+
+
 def test_errors_of_the_model_become_model_errors_without_a_traceback(server: Server) -> None:
     server.endpoint("errors", model_archive("one"))
 
