@@ -92,7 +92,8 @@ class Plan:
             body = file.read(self.max_bytes + 1)
             if len(body) > self.max_bytes:
                 raise JobError(f"{called} is longer than MaxPayloadInMB; raise it, or set SplitType to Line.")
-            yield _lines(body) if self.processes and not self.whole_json else [body]
+            if body:
+                yield _lines(body) if self.processes and not self.whole_json else [body]
             return
         batch: Batch = []
         size = 0

@@ -11,7 +11,7 @@ import logging
 import random
 import secrets
 import tempfile
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +68,10 @@ class Supervisor:
     def delete(self, name: str) -> None:
         """Take the endpoint out of service; its row goes at once, its requests in flight are answered."""
         asyncio.run_coroutine_threadsafe(self._delete(name), self._loop).result(timeout=10)
+
+    def reweigh(self, name: str, weights: Mapping[str, float]) -> None:
+        """Give the variants of a live endpoint other shares of its traffic; done when this returns."""
+        asyncio.run_coroutine_threadsafe(self._reweigh(name, weights), self._loop).result(timeout=10)
 
     async def recover(self) -> None:
         """After a start: serve every endpoint's last good release; what was in flight ends in the old one."""
@@ -141,6 +145,13 @@ class Supervisor:
         status = "InService" if name in self.routes else "Failed"
         self._record(name, status, reason)
         await asyncio.gather(*(fleet.drain() for fleet in fleets))
+
+    async def _reweigh(self, name: str, weights: Mapping[str, float]) -> None:
+        route = self.routes.get(name)
+        if route is not None:
+            for fleet in route.fleets:
+                fleet.weight = weights.get(fleet.name, fleet.weight)
+            self.routes[name] = Route(route.fleets)
 
     async def _delete(self, name: str) -> None:
         route = self.routes.pop(name, None)

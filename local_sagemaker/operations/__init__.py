@@ -16,6 +16,7 @@ from local_sagemaker.operations import (
     model_packages,
     models,
     processing,
+    search,
     tags,
     training,
     transform,
@@ -35,6 +36,7 @@ SAGEMAKER: dict[str, Operation] = {
     **endpoints.OPERATIONS,
     **model_packages.OPERATIONS,
     **tags.OPERATIONS,
+    **search.OPERATIONS,
 }
 
 # target prefix of X-Amz-Target -> (botocore's name of the service, its operations)

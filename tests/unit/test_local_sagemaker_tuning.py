@@ -12,8 +12,15 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from local_sagemaker import search
+from local_sagemaker import lifecycle, search, tuning
+from local_sagemaker.environments import Environments
+from local_sagemaker.home import Home
+from local_sagemaker.jobs import JobQueue
+from local_sagemaker.logs import Logs
+from local_sagemaker.objects import Objects
+from local_sagemaker.platform import Platform
 from local_sagemaker.search import Range
+from local_sagemaker.store import Store
 from local_sagemaker.tuning import trials_without_improvement
 from tests.unit.local_sagemaker_tools import IMAGE, ROLE, Server, tar_gz, until
 
@@ -178,9 +185,13 @@ OTHER = {
 
 
 def tune(server: Server, name: str, **changed: Any) -> None:
-    """Create a tuning job over TRAIN; the members of its config, limits and definition can be given by name."""
-    source = server.put("s3://lake/code/tune.tar.gz", tar_gz({"train.py": TRAIN}))
-    static = {"sagemaker_program": "train.py", "sagemaker_submit_directory": source}
+    """Create a tuning job over TRAIN; `config`, `static` and `definition` are merged into the usual ones."""
+    server.put("s3://lake/code/tune.tar.gz", tar_gz({"train.py": TRAIN}))
+    server.sagemaker.create_hyper_parameter_tuning_job(**tuning_request(name, **changed))
+
+
+def tuning_request(name: str, **changed: Any) -> dict[str, Any]:
+    static = {"sagemaker_program": "train.py", "sagemaker_submit_directory": "s3://lake/code/tune.tar.gz"}
     config: dict[str, Any] = {
         "Strategy": "Random",
         "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "score"},
@@ -200,10 +211,8 @@ def tune(server: Server, name: str, **changed: Any) -> None:
         "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
         "StoppingCondition": {"MaxRuntimeInSeconds": 60},
     } | changed.pop("definition", {})
-    server.sagemaker.create_hyper_parameter_tuning_job(
-        HyperParameterTuningJobName=name, HyperParameterTuningJobConfig=config, TrainingJobDefinition=definition,
-        **changed,
-    )  # fmt: skip
+    names = {"HyperParameterTuningJobName": name}
+    return names | {"HyperParameterTuningJobConfig": config, "TrainingJobDefinition": definition} | changed
 
 
 def describe(server: Server, name: str) -> dict[str, Any]:
@@ -394,6 +403,32 @@ def test_what_cannot_be_tuned_is_refused_at_once(server: Server, changed: dict, 
 
 def test_a_name_longer_than_trials_allow_is_refused(server: Server) -> None:
     assert "less than or equal to 32" in refused(tune, server, "a" * 33)
+
+
+def test_a_tuning_job_beyond_its_time_is_stopped_with_its_trials(tmp_path: Path) -> None:
+    """AWS takes no limit below two minutes, so this one is given past the operation."""
+    home = Home(tmp_path / "home")
+    home.prepare()
+    platform = Platform(
+        home, Store(home.state), Objects(tmp_path / "objects"), Logs(home.logs), jobs=JobQueue(1), tuners=JobQueue(1),
+        environments=Environments(home.environments), stop_grace_seconds=2.0,
+    )  # fmt: skip
+    for folder in (home.container_home, home.jobs):
+        folder.mkdir()
+    platform.objects.put("s3://lake/code/tune.tar.gz", tar_gz({"train.py": TRAIN}))
+    limits = {"MaxNumberOfTrainingJobs": 9, "MaxParallelTrainingJobs": 2, "MaxRuntimeInSeconds": 0.5}
+    request = tuning_request("late", static={"mode": "slow"}, config={"ResourceLimits": limits})
+    lifecycle.create(platform, tuning.JOB, request)
+    lifecycle.submit(platform, tuning.JOB, "late")
+    body = until(
+        lambda: platform.store.get(tuning.JOB.kind, "late"),
+        lambda found: found["HyperParameterTuningJobStatus"] != "InProgress",
+    )
+    assert body["HyperParameterTuningJobStatus"] == "Stopped"
+    assert [trial["TrainingJobStatus"] for trial in tuning.trials(platform, body)] == ["Stopped"] * 2
+    platform.tuners.close(1.0)
+    platform.jobs.close(1.0)
+    platform.store.close()
 
 
 def test_after_kill_9_the_tuning_job_and_its_trials_have_failed(tmp_path: Path) -> None:
