@@ -6,6 +6,7 @@ make up the graph is in `resources/neptune_graph.py`. A request is one transacti
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import random
@@ -53,6 +54,7 @@ class NeptuneClient:
         self._lock = threading.Lock()
         self._session: Any = None
         self._data: Any = None
+        atexit.register(self.close)  # a websocket that is open at the end is complained of by asyncio
 
     def run(self, traversal: Any, *, seconds: float) -> list[Any]:
         """All results of a traversal, which the server ends after `seconds`.
@@ -60,12 +62,15 @@ class NeptuneClient:
         A dropped connection, a conflict with another writer and a busy server are waited for and tried again. Raises
         LedgerlineError with the remedy where that does not help or cannot, ConfigurationError where a setting is wrong.
         """
-        pauses = {name: iter(values) for name, values in (("lost", CONNECTION_PAUSES), ("later", CONFLICT_PAUSES))}
+        pauses = {"lost": iter(CONNECTION_PAUSES), "later": iter(CONFLICT_PAUSES), "never": iter(())}
         while True:
             try:
                 return self._run_once(traversal, seconds)
-            except Exception as error:
-                pause = next(pauses.get(_kind_of(error), iter(())), None)
+            except _failures() as error:
+                kind = _kind_of(error)
+                if kind == "lost":
+                    self.close()  # the others are most likely dead, too
+                pause = next(pauses[kind], None)
                 if pause is None:
                     raise self._explained(error, seconds) from error
             time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - so that two writers do not meet again
@@ -101,7 +106,9 @@ class NeptuneClient:
 
     @contextmanager
     def _client(self, seconds: float) -> Iterator[Client]:
-        """A connection for one request, kept for the next one unless the request failed."""
+        """A connection for one request, kept for the next one unless it broke."""
+        from gremlin_python.driver.protocol import GremlinServerError
+
         old = time.monotonic() - IDLE_SECONDS
         with self._lock:
             stale = [entry for entry in self._idle if entry[0] < old]
@@ -111,13 +118,19 @@ class NeptuneClient:
         for _, _, unused in stale:
             unused.close()
         client = taken[0][2] if taken else self._connected(seconds)
+        keep = False
         try:
             yield client
-        except BaseException:
-            client.close()
+            keep = True
+        except GremlinServerError:  # an answer like any other: the connection is in order
+            keep = True
             raise
-        with self._lock:
-            self._idle.append((time.monotonic(), seconds, client))
+        finally:
+            if keep:
+                with self._lock:
+                    self._idle.append((time.monotonic(), seconds, client))
+            else:
+                client.close()
 
     def _connected(self, seconds: float) -> Client:
         from gremlin_python.driver.client import Client
@@ -168,8 +181,6 @@ class NeptuneClient:
 
         import aiohttp
 
-        if isinstance(error, LedgerlineError):
-            return error
         place = urlsplit(self.endpoint).netloc
         text, whole = _said_by(error), str(error)
         if isinstance(error, HandshakeRefused):
@@ -285,8 +296,19 @@ def _signed_transport() -> Any:
     return SignedTransport
 
 
+def _failures() -> tuple[type[Exception], ...]:
+    """What connections and servers raise; anything else is a mistake in the program. RuntimeError is gremlinpython's word
+    for a connection that was closed."""
+    import asyncio
+
+    import aiohttp
+    from gremlin_python.driver.protocol import GremlinServerError
+
+    return GremlinServerError, HandshakeRefused, aiohttp.ClientError, OSError, RuntimeError, asyncio.TimeoutError
+
+
 def _kind_of(error: Exception) -> str:
-    """ "lost" (connect again), "later" (wait) or "" (a repetition does not help)."""
+    """ "lost" (connect again), "later" (wait) or "never" (a repetition does not help)."""
     import asyncio
 
     import aiohttp
@@ -296,15 +318,12 @@ def _kind_of(error: Exception) -> str:
     if isinstance(error, GremlinServerError):
         if any(word in text for word in GONE):
             return "lost"
-        return "later" if any(word in text for word in (*CONFLICTS, *BUSY)) else ""
+        return "later" if any(word in text for word in (*CONFLICTS, *BUSY)) else "never"
     if isinstance(error, HandshakeRefused):
-        return "lost" if error.status >= 500 else ""
-    if isinstance(error, (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError)):
-        return ""
-    if isinstance(error, asyncio.TimeoutError):  # it was waited for long enough
-        return ""
-    # RuntimeError is gremlinpython's word for a connection that was closed.
-    return "lost" if isinstance(error, (aiohttp.ClientError, OSError, RuntimeError)) else ""
+        return "lost" if error.status >= 500 else "never"
+    # A certificate does not change; and what did not answer in time was waited for long enough.
+    lasting = (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError, asyncio.TimeoutError)
+    return "never" if isinstance(error, lasting) else "lost"
 
 
 def _said_by(error: Exception) -> str:

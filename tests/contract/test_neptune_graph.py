@@ -471,8 +471,13 @@ def test_the_files_of_the_loader_are_those_of_its_format(tmp_path: Path) -> None
 # ----------------------------------------------------------------------------------------- outages
 
 
-def test_a_dropped_connection_is_opened_again(front: NeptuneFront, signing: NeptuneKnowledgeGraph) -> None:
+def test_dropped_connections_are_opened_again_however_many_there_were(
+    front: NeptuneFront, signing: NeptuneKnowledgeGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(neptune_client, "CONNECTION_PAUSES", (0.0,))
     signing.promote(signing.build(SMALL))
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(lambda _: signing.current(), range(60)))
     front.drop_connections()
     assert len(signing.by_ticker("AAPL", as_of=DAY)) == 1
     signing.remove()
@@ -493,27 +498,27 @@ def own_server(gremlin_server: GremlinServer, tmp_path: Path) -> Iterator[Gremli
 def test_an_outage_in_the_middle_of_a_load_is_said_and_the_next_load_finishes(
     own_server: GremlinServer, objects: DirectoryObjectStore, monkeypatch: pytest.MonkeyPatch, outage: str
 ) -> None:
-    monkeypatch.setattr(neptune_client, "CONNECTION_PAUSES", (0.05,))
-    monkeypatch.setattr(neptune_client, "CONNECT_SECONDS", 0.5)
-    monkeypatch.setattr(neptune_client, "GRACE_SECONDS", 0.5)
     graph = make(own_server.url, objects)
-    impatient = NeptuneKnowledgeGraph(**{**graph_settings(graph), "query_seconds": 1.0, "load_seconds": 1.0})
     graph.promote(graph.build(SMALL))
-    original, break_down = NeptuneKnowledgeGraph._merged_edges, threading.Event()
+    impatient = NeptuneKnowledgeGraph(**{**graph_settings(graph), "query_seconds": 3.0, "load_seconds": 3.0})
+    original, broken_down = NeptuneKnowledgeGraph._merged_edges, threading.Event()
 
     def outage_at_the_third(self: NeptuneKnowledgeGraph, version: str, batch: list[Any]) -> Any:
         if batch[0].id == "edge:80":
             (own_server.kill if outage == "killed" else own_server.hang)()
-            break_down.set()
+            broken_down.set()
         return original(self, version, batch)
 
     with monkeypatch.context() as patched:
+        patched.setattr(neptune_client, "CONNECTION_PAUSES", (0.05,))
+        patched.setattr(neptune_client, "CONNECT_SECONDS", 3.0)
+        patched.setattr(neptune_client, "GRACE_SECONDS", 0.5)
         patched.setattr(NeptuneKnowledgeGraph, "_merged_edges", outage_at_the_third)
-        with pytest.raises(LedgerlineError, match=f"127.0.0.1:{own_server.port}.*run again"):
+        with pytest.raises(LedgerlineError, match=rf"127\.0\.0\.1:{own_server.port}.*run again"):
             impatient.build(MANY)
-    assert break_down.is_set()
-    with pytest.raises(LedgerlineError, match=f"127.0.0.1:{own_server.port}.*run again"):
-        impatient.by_ticker("AAPL", as_of=DAY)
+        assert broken_down.is_set()
+        with pytest.raises(LedgerlineError, match=rf"127\.0\.0\.1:{own_server.port}.*run again"):
+            impatient.by_ticker("AAPL", as_of=DAY)
     if outage == "killed":  # with its graph, which is in memory: what the next load finds is an empty server
         own_server.start()
         assert graph.current() is None
@@ -601,6 +606,15 @@ def test_another_path_than_gremlins_is_said(front: NeptuneFront) -> None:
     client = NeptuneClient(front.url.replace("/gremlin", "/sparql"), region="us-east-1", iam=False)
     with pytest.raises(ConfigurationError, match=r"opens no websocket .*must be wss://<cluster endpoint>:8182/gremlin"):
         client.run(_g().V("x").count(), seconds=1.0)
+
+
+def test_a_mistake_in_the_program_is_not_taken_for_a_failure_of_the_server(
+    graph: NeptuneKnowledgeGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NeptuneClient, "_run_once", lambda *_: {}["nothing"])
+    with pytest.raises(KeyError):
+        graph.current()
+    monkeypatch.undo()
 
 
 def test_a_conflict_that_does_not_end_is_given_up_and_said(
