@@ -83,6 +83,7 @@ class OpenSearchCandidateIndex(ConfigurableResource):
 
     _client: Any = PrivateAttr(default=None)
     _cached_index: str = PrivateAttr(default="")
+    # Of the cached index: `entries` is asked next for those that `search` found.
     _entries: dict[str, NameEntry] = PrivateAttr(default_factory=dict)
     _hits: dict[tuple[str, int], list[Hit]] = PrivateAttr(default_factory=dict)
 
@@ -149,7 +150,7 @@ class OpenSearchCandidateIndex(ConfigurableResource):
         with self._plainly():
             for start in range(0, len(missing), SEARCH_SURFACES):
                 batch = missing[start : start + SEARCH_SURFACES]
-                for surface, hits in zip(batch, self._ask(index, batch, limit), strict=True):
+                for surface, hits in zip(batch, self._ask(index, batch, limit, self._entries), strict=True):
                     self._hits[surface, limit] = hits
         return [self._hits[surface, limit] for surface in surfaces]
 
@@ -270,7 +271,7 @@ class OpenSearchCandidateIndex(ConfigurableResource):
 
     def _all_found(self, index: str, entries: Sequence[NameEntry]) -> bool:
         named = [entry for entry in entries if _key(entry.name)]
-        found = self._ask(index, [entry.name for entry in named], NAMES_PER_KEY)
+        found = self._ask(index, [entry.name for entry in named], NAMES_PER_KEY, {})
         return all(
             any(hit.channel == "exact" and hit.company_id == entry.company_id for hit in hits)
             for entry, hits in zip(named, found, strict=True)
@@ -287,7 +288,8 @@ class OpenSearchCandidateIndex(ConfigurableResource):
         for start in range(0, len(name_ids), ENTRIES):
             self._entries.update(self._read(index, name_ids[start : start + ENTRIES]))
 
-    def _ask(self, index: str, surfaces: Sequence[str], limit: int) -> list[list[Hit]]:
+    def _ask(self, index: str, surfaces: Sequence[str], limit: int, known: dict[str, NameEntry]) -> list[list[Hit]]:
+        """The hits of each surface; the entries of this index that they name are kept in `known`, by name_id."""
         asked = [
             (at, channel, query)
             for at, one in enumerate(surfaces)
@@ -300,17 +302,14 @@ class OpenSearchCandidateIndex(ConfigurableResource):
                 raise self._failure(answer["status"], answer["error"])
             if answer["timed_out"] or answer["_shards"]["failed"]:
                 raise LedgerlineError(f"{self._server} answered for a part of {index} only; look at its health.")
-            found = [(self._known(one["_source"]), one["_score"]) for one in answer["hits"]["hits"]]
-            scored = [
-                Hit(
-                    entry.company_id,
-                    entry.name_id,
-                    entry.name,
-                    channel,
-                    strictness(surfaces[at], entry.name) if channel == "exact" else score * TO_BM25,
-                )
-                for entry, score in found
-            ]
+            scored = []
+            for one in answer["hits"]["hits"]:
+                source = one["_source"]
+                entry = known.get(source["name_id"])
+                if entry is None:
+                    entry = known[source["name_id"]] = _entry(source)
+                score = strictness(surfaces[at], entry.name) if channel == "exact" else one["_score"] * TO_BM25
+                scored.append(Hit(entry.company_id, entry.name_id, entry.name, channel, score))
             hits[at] += one_per_company(sorted(scored, key=lambda hit: -hit.score), limit)
         return hits
 
@@ -320,13 +319,6 @@ class OpenSearchCandidateIndex(ConfigurableResource):
             return list(self._connected().msearch(index=index, body=body)["responses"])
 
         return send
-
-    def _known(self, source: dict[str, Any]) -> NameEntry:
-        """The entry of a document, kept, since `entries` is asked next for those that `search` found."""
-        known = self._entries.get(source["name_id"])
-        if known is None:
-            known = self._entries[source["name_id"]] = _entry(source)
-        return known
 
     # ------------------------------------------------------------------------------------------------------ the server
 

@@ -162,6 +162,13 @@ def test_each_channel_is_limited_and_best_first(index: CandidateIndex) -> None:
     assert hits[0].score > hits[1].score
 
 
+def test_entries_of_a_version_that_is_not_promoted_are_not_given(index: CandidateIndex) -> None:
+    zebra = entry("cik:9", "Zebra Technologies")
+    index.search(["Apple Inc."])
+    index.build([zebra])
+    assert index.entries([zebra.name_id]) == {}
+
+
 def test_entries_of_another_version_are_no_longer_given(index: CandidateIndex) -> None:
     index.search(["Apple Inc."])
     index.promote(index.build([entry("cik:9", "Zebra Technologies")]))

@@ -266,5 +266,7 @@ def _free_ports(count: int) -> list[int]:
 
 if __name__ == "__main__":
     with OpenSearchServer() as started:
+        ends = {signal.SIGINT, signal.SIGTERM}
+        signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # only a blocked signal can be waited for
         print(f"export OPENSEARCH_URL={started.url}", flush=True)
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        signal.sigwait(ends)
