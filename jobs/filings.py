@@ -1,4 +1,5 @@
-"""Operator jobs on filings: `where_is_filing` says where one is, `reprocess_filings` takes filings up again.
+"""Operator jobs on filings: `where_is_filing` says where one is, `reprocess_filings` takes filings up again, and
+`register_days` makes days known, so that they can be backfilled.
 
 Thin: `ledgerline.filings.whereabouts` and `.reprocess` do it. From a shell: `make where FILING=0000320193-25-000001`, and
 `dagster job execute -m platform_assets.definitions -j reprocess_filings -c reprocess.yaml` with
@@ -13,12 +14,14 @@ from typing import TYPE_CHECKING, get_args
 import dagster as dg
 from pydantic import Field
 
+from jobs.schedules import SATURDAY, day_of
 from ledgerline.errors import ConfigurationError
 from ledgerline.filings.ports import FilingLedger, LedgerWithLease, Regulators
 from ledgerline.filings.records import Source
 from ledgerline.filings.times import ZONES
 from platform_assets.failures import NO_RUN_RETRY, permanent_failures
 from platform_assets.onboarding_monitor import parse_day
+from platform_assets.partitions import partition_key, source_day
 
 if TYPE_CHECKING:
     from ledgerline.filings.whereabouts import Whereabouts
@@ -157,7 +160,57 @@ def reprocess_filings() -> None:
     take_up_again()
 
 
-FILING_JOBS = [where_is_filing, reprocess_filings]
+class RegisterConfig(dg.Config):
+    """Which days, both ends included."""
+
+    source: str = Field(description="edgar or dart.")
+    since: str = Field(description="ISO day, the first one.")
+    until: str = Field(description="ISO day, the last one; not later than the source's today.")
+
+
+def weekdays(since: date, until: date) -> list[date]:
+    """The days on which a regulator publishes; a holiday among them is a day with an empty index."""
+    days = (since + timedelta(days=number) for number in range((until - since).days + 1))
+    return [day for day in days if day.weekday() < SATURDAY]
+
+
+@dg.op(description="Registers the weekdays of a range as partitions; what is registered already stays as it is.")
+def make_days_known(context: dg.OpExecutionContext, config: RegisterConfig) -> None:
+    with permanent_failures(context):
+        since, until = _day(config.since), _day(config.until)
+        (source,) = _sources(config.source) if config.source else (None,)
+        if source is None or since is None or until is None:
+            raise ConfigurationError(
+                "source, since and until are all needed: {source: edgar, since: 2024-01-01, until: ...}"
+            )
+        today = day_of(source, datetime.now(timezone.utc))
+        if not since <= until <= today:
+            raise ConfigurationError(
+                f"{since} to {until} is no range of past days: give since <= until <= {today}, the day at {source} now"
+            )
+    keys = [partition_key(source, day) for day in weekdays(since, until)]
+    known = set(context.instance.get_dynamic_partitions(str(source_day.name)))
+    new = [key for key in keys if key not in known]
+    context.instance.add_dynamic_partitions(str(source_day.name), new)
+    of_new = f"{new[0]}...{new[-1]}" if new else ""
+    context.log.info(f"{len(new)} of {len(keys)} days are new{f'; backfill the range {of_new}' if new else ''}.")
+    if known & set(keys):  # Dagster's ranges follow the order of registration
+        context.log.info(
+            f"{len(known & set(keys))} days were known before and are not in that range; choose them by name."
+        )
+    context.add_output_metadata({"days": len(keys), "new": len(new), "range": of_new})
+
+
+@dg.job(
+    name="register_days",
+    description="Make the weekdays of a source known, so that they can be materialized as a range (a backfill).",
+    tags=NO_RUN_RETRY,
+)
+def register_days() -> None:
+    make_days_known()
+
+
+FILING_JOBS = [where_is_filing, reprocess_filings, register_days]
 
 
 def _day(text: str) -> date | None:

@@ -10,11 +10,13 @@ onboard = dg.define_asset_job(
     "onboard",
     selection=dg.AssetSelection.assets("filings"),
     description="Filings of one source and day (or a range of days): what is new, once.",
+    executor_def=dg.in_process_executor,  # a tick is seconds of work: a process for each check would cost more
 )
 prove_complete = dg.define_asset_job(
     "prove_complete",
     selection=dg.AssetSelection.assets("filings", "day_index", "complete_days"),
     description="One source and day that has ended: what was late, what changed since, and the proof that nothing lacks.",
+    executor_def=dg.in_process_executor,
 )
 map_filings = dg.define_asset_job(
     "map_filings",

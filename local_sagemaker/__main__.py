@@ -65,7 +65,8 @@ def _run(found: argparse.Namespace) -> int:
 def _print_operations() -> None:
     from local_sagemaker.operations import ALL
 
-    print("sagemaker-runtime InvokeEndpoint")
+    for name in ("InvokeEndpoint", "InvokeEndpointWithResponseStream"):
+        print("sagemaker-runtime", name)
     for service, operations in ALL.values():
         for name in operations:
             print(service, name)

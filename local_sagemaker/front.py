@@ -11,7 +11,9 @@ import itertools
 import json
 import logging
 import secrets
+import struct
 import time
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -40,6 +42,8 @@ _REASONS = {
     500: "Internal Server Error",
     503: "Service Unavailable",
 }
+STREAMED = "invocations-response-stream"  # the path of InvokeEndpointWithResponseStream
+_PART = 64 * 1024  # bytes of one PayloadPart
 _FORWARDED = ("x-amzn-sagemaker-custom-attributes", "x-amzn-sagemaker-inference-id", "x-amzn-sagemaker-target-variant")
 
 
@@ -131,7 +135,7 @@ class Front:
         """Verify, choose the variant, forward. Raises ServiceError before anything was forwarded."""
         self._verify(request)
         name, _, action = request.path[len("/endpoints/") :].partition("/")
-        if action != "invocations" or request.method != "POST":
+        if action not in ("invocations", STREAMED) or request.method != "POST":
             raise ServiceError(
                 "UnknownOperationException", f"local_sagemaker has no operation {request.method} {request.path!r}."
             )
@@ -155,11 +159,10 @@ class Front:
         if fleet is None:
             raise ServiceError("ValidationError", f"Variant {target} not found for Endpoint {name}.")
         lines = [f"POST /invocations HTTP/1.1\r\nhost: model\r\ncontent-length: {len(request.body)}\r\n"]
-        lines += [
-            f"{header}: {headers[header]}\r\n"
-            for header in ("content-type", "accept", *_FORWARDED)
-            if header in headers
-        ]
+        accept = "x-amzn-sagemaker-accept" if action == STREAMED else "accept"
+        if accept in headers:
+            lines.append(f"accept: {headers[accept]}\r\n")
+        lines += [f"{header}: {headers[header]}\r\n" for header in ("content-type", *_FORWARDED) if header in headers]
         _Invocation(self, connection, request, name, fleet).send(
             "".join(lines).encode("latin-1") + b"\r\n" + request.body
         )
@@ -181,8 +184,13 @@ class Front:
             f"x-ledgerline-model-digest: {fleet.digest}\r\n"
         )
         if answer.status == 200:
-            head += f"content-type: {answer.headers.get('content-type', 'application/octet-stream')}\r\n"
-            connection.respond(200, head, answer.body)
+            content_type = answer.headers.get("content-type", "application/octet-stream")
+            if request.path.endswith(STREAMED):
+                head += f"x-amzn-sagemaker-content-type: {content_type}\r\n"
+                head += "content-type: application/vnd.amazon.eventstream\r\n"
+                connection.respond(200, head, payload_parts(answer.body))
+            else:
+                connection.respond(200, f"{head}content-type: {content_type}\r\n", answer.body)
             return
         text = answer.body.decode("utf-8", "replace")
         side = "client" if answer.status < 500 else "server"
@@ -195,6 +203,28 @@ class Front:
         }
         head += "content-type: application/json\r\nx-amzn-errortype: ModelError\r\n"
         connection.respond(424, head, json.dumps(body).encode())
+
+
+def payload_parts(body: bytes) -> bytes:
+    """A body as PayloadPart events of the encoding application/vnd.amazon.eventstream (Smithy, "Event stream").
+
+    A message is its length, the length of its headers, the CRC of both, headers, payload, and the CRC of all of it.
+    """
+    headers = b"".join(
+        struct.pack(f"!B{len(name)}sBH{len(value)}s", len(name), name, 7, len(value), value)  # 7: a string
+        for name, value in (
+            (b":event-type", b"PayloadPart"),
+            (b":content-type", b"application/octet-stream"),
+            (b":message-type", b"event"),
+        )
+    )
+    messages = []
+    for start in range(0, len(body), _PART):
+        payload = body[start : start + _PART]
+        lengths = struct.pack("!II", 16 + len(headers) + len(payload), len(headers))
+        message = lengths + struct.pack("!I", zlib.crc32(lengths)) + headers + payload
+        messages.append(message + struct.pack("!I", zlib.crc32(message)))
+    return b"".join(messages)
 
 
 class _Invocation:

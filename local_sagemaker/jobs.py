@@ -1,6 +1,6 @@
 """The job queue: at most so many jobs at once, owners of waiting jobs served in turn, every job stoppable at any time.
 
-What a job does is in training.py and processing.py; here is only when it runs and how it is stopped.
+What becomes of a job is in lifecycle.py; here is only when it runs and how it is stopped.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from local_sagemaker.processes import Guarded
 
@@ -20,12 +20,18 @@ _log = logging.getLogger(__name__)
 Why = Literal["stop", "timeout", "shutdown"]
 
 
+class Stoppable(Protocol):
+    """What a job runs, and what can be told to end."""
+
+    def terminate(self) -> None: ...
+
+
 class Control:
     """The handle of one job: whether and why it must stop, and the process to tell."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._process: Guarded | None = None
+        self._process: Stoppable | None = None
         self.stopped: Why | None = None
 
     def stop(self, why: Why) -> None:
@@ -35,7 +41,7 @@ class Control:
             if self._process is not None:
                 self._process.terminate()
 
-    def attach(self, process: Guarded) -> None:
+    def attach(self, process: Stoppable) -> None:
         with self._lock:
             self._process = process
             if self.stopped:
@@ -90,13 +96,26 @@ class JobQueue:
             self._controls[key] = Control()
             self._condition.notify()
 
-    def stop(self, key: str) -> bool:
-        """Stop a waiting or running job; False if it is neither. A waiting job is run, and finds itself stopped."""
+    def stop(self, key: str) -> None:
+        """Stop a job, if it is here. One that waits is run at once, outside of the line, and finds itself stopped."""
         with self._condition:
             control = self._controls.get(key)
+            waiting = self._withdraw(key)
         if control is not None:
             control.stop("stop")
-        return control is not None
+            if waiting is not None:
+                self._run(key, waiting)
+
+    def _withdraw(self, key: str) -> Callable[[Control], None] | None:
+        """Take a job out of the line; None if it does not wait in it."""
+        for owner, jobs in self._waiting.items():
+            for job in jobs:
+                if job[0] == key:
+                    jobs.remove(job)
+                    if not jobs:
+                        del self._waiting[owner]
+                    return job[1]
+        return None
 
     def close(self, timeout: float) -> None:
         """Stop the running jobs, and start no more; waiting ones stay in the store for the next server."""
@@ -123,11 +142,13 @@ class JobQueue:
 
     def _work(self) -> None:
         while (job := self._next()) is not None:
-            key, run = job
-            try:
-                run(self._controls[key])
-            except Exception:  # noqa: BLE001 - a slot must outlive any job; it is logged whole
-                _log.exception("job %s escaped", key)
-            finally:
-                with self._condition:
-                    self._controls.pop(key, None)
+            self._run(*job)
+
+    def _run(self, key: str, run: Callable[[Control], None]) -> None:
+        try:
+            run(self._controls[key])
+        except Exception:  # noqa: BLE001 - a slot must outlive any job; it is logged whole
+            _log.exception("job %s escaped", key)
+        finally:
+            with self._condition:
+                self._controls.pop(key, None)

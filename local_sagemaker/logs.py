@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from dataclasses import dataclass
@@ -51,8 +52,9 @@ class Logs:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def open(self, group: str, stream: str) -> Stream:
-        return Stream(self._path(group, stream))
+    def open(self, group: str | None, stream: str) -> Stream:
+        """A stream to write to; without a group it is kept nowhere."""
+        return Stream(self._path(group, stream) if group is not None else Path(os.devnull))
 
     def has(self, group: str, stream: str | None = None) -> bool:
         return self._path(group, stream).is_file() if stream else (self._root / _encode(group)).is_dir()

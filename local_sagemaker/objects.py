@@ -79,6 +79,12 @@ class Objects:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.replace(temporary, path)
 
+    def upload_file(self, source: Path, uri: str) -> None:
+        target, temporary = self.path(uri), self._temporary()
+        shutil.copyfile(source, temporary)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(temporary, target)
+
     def upload(self, source: Path, uri: str) -> int:
         """Store every regular file below the folder `source` under the URI; returns how many."""
         count = 0
@@ -88,11 +94,7 @@ class Objects:
                 found = Path(folder) / name
                 if found.is_symlink():
                     continue  # a job could point it at any file of this machine
-                target = self.path(f"{uri.rstrip('/')}/{found.relative_to(source).as_posix()}")
-                temporary = self._temporary()
-                shutil.copyfile(found, temporary)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(temporary, target)
+                self.upload_file(found, f"{uri.rstrip('/')}/{found.relative_to(source).as_posix()}")
                 count += 1
         return count
 

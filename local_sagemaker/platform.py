@@ -27,6 +27,7 @@ class Platform:
     objects: Objects
     logs: Logs
     jobs: JobQueue
+    tuners: JobQueue
     environments: Environments
     stop_grace_seconds: float = 120.0
     region: str = REGION

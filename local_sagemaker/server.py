@@ -14,7 +14,7 @@ from pathlib import Path
 
 import uvloop
 
-from local_sagemaker import processing, protocol, training
+from local_sagemaker import lifecycle, processing, protocol, training, transform, tuning
 from local_sagemaker.endpoints.supervisor import Supervisor
 from local_sagemaker.environments import Environments
 from local_sagemaker.errors import ServerError
@@ -27,6 +27,7 @@ from local_sagemaker.platform import Platform
 from local_sagemaker.store import Store
 
 DRAIN_SECONDS = 30.0
+TUNERS = 8  # tuning jobs at once; each is a thread that waits for its trials
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +71,16 @@ async def serve(home: Home, settings: Settings) -> None:
         objects=Objects(settings.object_root.absolute()),
         logs=Logs(home.logs),
         jobs=JobQueue(settings.slots),
+        tuners=JobQueue(TUNERS),
         environments=Environments(home.environments),
         stop_grace_seconds=settings.stop_grace_seconds,
     )
     supervisor = Supervisor(platform, loop)
     platform.attach(supervisor)
     await supervisor.recover()
-    training.recover(platform)
-    processing.recover(platform)
+    # Tuning comes last: a job that waited starts new trials, which are not to be taken for those of the dead server.
+    for kind in (training.JOB, processing.JOB, transform.JOB, tuning.JOB):
+        lifecycle.recover(platform, kind)
     protocol.service("sagemaker")  # 50 ms that the first request need not wait for
     front = Front(platform, credentials)
     server = await loop.create_server(connection_factory(front), sock=listener)
@@ -91,6 +94,7 @@ async def serve(home: Home, settings: Settings) -> None:
     server.close()
     await front.drain(DRAIN_SECONDS)
     await supervisor.close()
+    await loop.run_in_executor(None, platform.tuners.close, 5.0)  # first, so that no trial is started any more
     await loop.run_in_executor(None, platform.jobs.close, settings.stop_grace_seconds + 5)
     platform.store.close()
     logging.info("stopped")

@@ -2,112 +2,61 @@
 
 from __future__ import annotations
 
-import logging
 import re
-import shutil
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from local_sagemaker import archives, contract
 from local_sagemaker.environments import clean_environment
 from local_sagemaker.errors import JobError
-from local_sagemaker.jobs import Control, Outcome, execute
+from local_sagemaker.jobs import Outcome, execute
+from local_sagemaker.lifecycle import End, Job, JobKind, cut_short, failure_reason
 from local_sagemaker.logs import Stream
 from local_sagemaker.platform import Platform
 from local_sagemaker.store import Body
 
-_log = logging.getLogger(__name__)
-KIND = "training-job"
-LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 DEFAULT_MAX_SECONDS = 86400
-REASON_LIMIT = 1024  # characters of FailureReason
 
 
-@dataclass(frozen=True, slots=True)
-class End:
-    """How a job ended: status, secondary status, failure reason, and members for its description."""
-
-    status: str
-    secondary: str
-    reason: str | None = None
-    extra: Body = field(default_factory=dict)
-
-
-def submit(platform: Platform, name: str) -> None:
-    platform.jobs.submit(f"{KIND}/{name}", lambda control: run(platform, name, control), owner="direct")
+def starting(request: dict[str, Any], now: float) -> Body:
+    """The members of a job that waits, beyond those that all jobs have."""
+    return {
+        "SecondaryStatus": "Starting",
+        "SecondaryStatusTransitions": [
+            {"Status": "Starting", "StartTime": now, "StatusMessage": "Waiting for a free slot"}
+        ],
+        "StoppingCondition": {"MaxRuntimeInSeconds": DEFAULT_MAX_SECONDS, **request.get("StoppingCondition", {})},
+    }
 
 
-def recover(platform: Platform) -> None:
-    """After a start: jobs that were running when the server died have failed; those that waited are queued again."""
-    for name, body in platform.store.all(KIND):
-        if body["TrainingJobStatus"] not in ("InProgress", "Stopping"):
-            continue
-        if body["TrainingJobStatus"] == "Stopping":
-            _finish(platform, name, End("Stopped", "Stopped"))
-        elif "TrainingStartTime" in body:
-            _finish(
-                platform,
-                name,
-                End("Failed", "Failed", "InternalServerError: the server was killed while the job was running."),
-            )
-        else:
-            submit(platform, name)
-            continue
-        shutil.rmtree(_base(platform, name), ignore_errors=True)
-
-
-def run(platform: Platform, name: str, control: Control) -> None:
-    """Run the job to its end and record it. Never raises for what the job did."""
-    body = platform.store.get(KIND, name)
-    if body is None:
-        return
-    if control.stopped == "shutdown":
-        return  # it only waited: the next server runs it
-    if control.stopped:
-        _finish(platform, name, End("Stopped", "Stopped"))
-        return
-    base = _base(platform, name)
-    stream = platform.logs.open(LOG_GROUP, f"{name}/{contract.HOST}-{int(platform.now())}")
-    try:
-        end = _train(platform, name, body, base, control, stream)
-    except JobError as error:
-        stream.write(f"ClientError: {error}")
-        end = End("Failed", "Failed", f"ClientError: {error}")
-    except Exception:  # noqa: BLE001 - the job must end with a status, whatever happened
-        _log.exception("training job %s", name)
-        end = End("Failed", "Failed", "InternalServerError: the server could not run the job; see server.log.")
-    # The status comes last: whoever sees it finds the whole log, and nothing of the job left on this machine.
-    stream.close()
-    shutil.rmtree(base, ignore_errors=True)
-    _finish(platform, name, end)
-
-
-def _train(platform: Platform, name: str, body: Body, base: Path, control: Control, stream: Stream) -> End:
-    _step(platform, name, "Downloading", "Downloading input data", TrainingStartTime=platform.now())
-    command, env, cwd = _prepare(platform, body, base, stream)
-    _step(platform, name, "Training", "Training image download completed. Training in progress.")
-    metrics = _Metrics(body)
+def work(job: Job, on_metric: Callable[[str, float], None] = lambda name, value: None) -> End:
+    """Run the script; `on_metric` gets each value of a metric as soon as its line is there."""
+    platform, body = job.platform, job.body
+    _step(job, "Downloading", "Downloading input data")
+    command, env, cwd = _prepare(platform, body, job.base, job.stream)
+    _step(job, "Training", "Training image download completed. Training in progress.")
+    metrics = _Metrics(body, on_metric)
 
     def on_line(line: str) -> None:
-        stream.write(line)
+        job.stream.write(line)
         metrics.read(line, platform.now())
 
     outcome = execute(
-        control,
+        job.control,
         command,
         env=env,
         cwd=cwd,
         grace_seconds=platform.stop_grace_seconds,
-        max_seconds=_max_seconds(body),
+        max_seconds=body["StoppingCondition"]["MaxRuntimeInSeconds"],
         on_line=on_line,
     )
-    return _conclude(platform, name, body, base, outcome, metrics)
+    return _conclude(job, outcome, metrics)
 
 
 def _prepare(platform: Platform, body: Body, base: Path, stream: Stream) -> tuple[list[str], dict[str, str], Path]:
     """The command, environment and folder of the script; its data and code lie ready."""
-    shutil.rmtree(base, ignore_errors=True)
     contract.write_training_config(base, body)
     paths = contract.training_paths(base)
     for channel in body.get("InputDataConfig", []):
@@ -154,49 +103,34 @@ def _fetch_code(platform: Platform, hyperparameters: dict[str, Any], code: Path)
         )
 
 
-def _conclude(platform: Platform, name: str, body: Body, base: Path, outcome: Outcome, metrics: _Metrics) -> End:
+def _conclude(job: Job, outcome: Outcome, metrics: _Metrics) -> End:
     """Upload what the script left and say how it ended."""
-    _step(platform, name, "Uploading", "Uploading generated training model")
-    paths = contract.training_paths(base)
-    target = f"{body['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{name}/output"
-    extra: Body = {"FinalMetricDataList": metrics.final()}
+    _step(job, "Uploading", "Uploading generated training model")
+    platform, paths = job.platform, contract.training_paths(job.base)
+    target = f"{job.body['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{job.name}/output"
+    members: Body = {"FinalMetricDataList": metrics.final()}
     if archives.files_of(paths["output_data"]):
         platform.objects.put(f"{target}/output.tar.gz", archives.pack(paths["output_data"]))
     completed = outcome.code == 0 and outcome.stopped is None
     if completed or outcome.stopped in ("stop", "timeout"):
         platform.objects.put(f"{target}/model.tar.gz", archives.pack(paths["model"]))
-        extra["ModelArtifacts"] = {"S3ModelArtifacts": f"{target}/model.tar.gz"}
+        members["ModelArtifacts"] = {"S3ModelArtifacts": f"{target}/model.tar.gz"}
     if completed:
-        return End("Completed", "Completed", None, extra)
-    if outcome.stopped == "stop":
-        return End("Stopped", "Stopped", None, extra)
+        return End("Completed", None, members)
     if outcome.stopped == "timeout":
-        return End("Stopped", "MaxRuntimeExceeded", None, extra)
-    return End("Failed", "Failed", failure_reason(paths["output"] / "failure", outcome), extra)
-
-
-def failure_reason(file: Path, outcome: Outcome) -> str:
-    """What the script wrote into its failure file, else the exit code and the last lines of its stderr."""
-    if outcome.stopped == "shutdown":
-        return "InternalServerError: the server was stopped while the job was running."
-    written = (
-        file.read_text(encoding="utf-8", errors="replace").strip() if file.is_file() and not file.is_symlink() else ""
-    )
-    if written:
-        return f"AlgorithmError: {written}"[:REASON_LIMIT]
-    head = f"AlgorithmError: exit code {outcome.code}"
-    if not outcome.errors:
-        return f"{head}; it wrote nothing to stderr, see its log."
-    return f"{head}: {outcome.errors[-(REASON_LIMIT - len(head) - 2) :]}"
+        return End("Stopped", None, members | {"SecondaryStatus": "MaxRuntimeExceeded"})
+    end = cut_short(job.control) or End("Failed", failure_reason(paths["output"] / "failure", outcome))
+    return replace(end, members=members)
 
 
 class _Metrics:
     """The metric definitions of a job, applied to every line of its log; the last value of each counts."""
 
-    def __init__(self, body: Body) -> None:
+    def __init__(self, body: Body, on_value: Callable[[str, float], None]) -> None:
         definitions = body["AlgorithmSpecification"].get("MetricDefinitions", [])
         self._patterns = [(definition["Name"], re.compile(definition["Regex"])) for definition in definitions]
         self._last: dict[str, dict[str, Any]] = {}
+        self._on_value = on_value
 
     def read(self, line: str, now: float) -> None:
         for name, pattern in self._patterns:
@@ -206,46 +140,41 @@ class _Metrics:
                 except (ValueError, TypeError):
                     continue  # AWS passes over what is no number
                 self._last[name] = {"MetricName": name, "Value": value, "Timestamp": now}
+                self._on_value(name, value)
 
     def final(self) -> list[dict[str, Any]]:
         return list(self._last.values())
 
 
-def _base(platform: Platform, name: str) -> Path:
-    return platform.home.jobs / "training" / name
-
-
-def _max_seconds(body: Body) -> float:
-    return body.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", DEFAULT_MAX_SECONDS)
-
-
-def _step(platform: Platform, name: str, secondary: str, message: str, **members: Any) -> None:
-    with platform.store.edit(KIND, name) as body:
+def _step(job: Job, secondary: str, message: str) -> None:
+    with job.platform.store.edit(JOB.kind, job.name) as body:
         if body is not None:
-            body.update(members)
-            _transition(body, secondary, message, platform.now())
+            body["LastModifiedTime"] = job.platform.now()
+            _transition(body, secondary, message)
 
 
-def _finish(platform: Platform, name: str, end: End) -> None:
-    now = platform.now()
-    with platform.store.edit(KIND, name) as body:
-        if body is None:
-            return
-        body.update(end.extra)
-        body["TrainingJobStatus"] = end.status
-        body["TrainingEndTime"] = now
-        body["TrainingTimeInSeconds"] = max(1, round(now - body.get("TrainingStartTime", now)))
-        body["BillableTimeInSeconds"] = body["TrainingTimeInSeconds"]
-        if end.reason:
-            body["FailureReason"] = end.reason[:REASON_LIMIT]
-        _transition(body, end.secondary, end.reason or f"Training job {end.status.lower()}", now)
-        body["SecondaryStatusTransitions"][-1]["EndTime"] = now
+def _ended(body: Body, end: End) -> None:
+    now = body["LastModifiedTime"]
+    body["TrainingTimeInSeconds"] = max(1, round(now - body.get("TrainingStartTime", now)))
+    body["BillableTimeInSeconds"] = body["TrainingTimeInSeconds"]
+    secondary = end.members.get("SecondaryStatus", end.status)
+    _transition(body, secondary, end.reason or f"Training job {end.status.lower()}")
+    body["SecondaryStatusTransitions"][-1]["EndTime"] = now
 
 
-def _transition(body: Body, secondary: str, message: str, now: float) -> None:
-    transitions = body.setdefault("SecondaryStatusTransitions", [])
-    if transitions:
-        transitions[-1].setdefault("EndTime", now)
+def _transition(body: Body, secondary: str, message: str) -> None:
+    transitions, now = body["SecondaryStatusTransitions"], body["LastModifiedTime"]
+    transitions[-1].setdefault("EndTime", now)
     transitions.append({"Status": secondary, "StartTime": now, "StatusMessage": message})
     body["SecondaryStatus"] = secondary
-    body["LastModifiedTime"] = now
+
+
+JOB = JobKind(
+    kind="training-job",
+    prefix="TrainingJob",
+    start="TrainingStartTime",
+    end="TrainingEndTime",
+    log_group="/aws/sagemaker/TrainingJobs",
+    work=work,
+    ended=_ended,
+)

@@ -11,8 +11,9 @@ def build_resources(environment: str | None = None, *, settings: Settings | None
     """All resources by the name under which assets ask for them. No I/O, no network, no AWS variable is needed for it.
 
     `local` is the embedded platform; `branch` and `prod` keep their objects on S3 and train and serve on AWS SageMaker,
-    each under names of its own, and may run batches on ECS. Raises ConfigurationError for an unknown environment or a
-    setting that is missing.
+    each under names of its own, and may run batches on ECS. In any of them the graph is on Neptune where NEPTUNE_ENDPOINT
+    is set, and the search on OpenSearch where OPENSEARCH_URL is. Raises ConfigurationError for an unknown environment or
+    a setting that is missing.
     """
     chosen = settings or read_settings(environment)
     object_store = _object_store(chosen)
@@ -46,6 +47,21 @@ def _compute(settings: Settings) -> Any:
     )
 
 
+def _candidate_index(settings: Settings) -> Any:
+    from resources.candidate_index import TantivyCandidateIndex
+    from resources.opensearch_index import OpenSearchCandidateIndex
+
+    if not settings.opensearch_url:
+        return TantivyCandidateIndex(root=str(settings.home / "candidate_index"))
+    return OpenSearchCandidateIndex(
+        url=settings.opensearch_url,
+        prefix=f"ledgerline-{settings.environment}",
+        service=settings.opensearch_service,
+        region=settings.region,
+        nori=settings.opensearch_nori,
+    )
+
+
 def _regulators(settings: Settings, ledger: Any, object_store: Any) -> Any:
     """The archive that is named, which replaces the regulators' servers; else those; else the sample archive."""
     from dagster import EnvVar
@@ -74,11 +90,26 @@ def _regulators(settings: Settings, ledger: Any, object_store: Any) -> Any:
     )
 
 
+def _knowledge_graph(settings: Settings, object_store: Any) -> Any:
+    """On Neptune where an endpoint is named, each environment in a namespace of its own; else a file per version."""
+    from resources.knowledge_graph import SqliteKnowledgeGraph
+    from resources.neptune_graph import NeptuneKnowledgeGraph
+
+    if not settings.neptune_endpoint:
+        return SqliteKnowledgeGraph(root=str(settings.home / "knowledge_graph"))
+    return NeptuneKnowledgeGraph(
+        endpoint=settings.neptune_endpoint,
+        region=settings.region,
+        namespace=f"ledgerline-{settings.environment}",
+        iam=settings.neptune_iam,
+        loader_role_arn=settings.neptune_loader_role,
+        object_store=object_store,
+    )
+
+
 def _embedded(settings: Settings, object_store: Any) -> dict[str, Any]:
-    from resources.candidate_index import TantivyCandidateIndex
     from resources.experiments import MlflowExperiments
     from resources.filing_ledger import SqlFilingLedger
-    from resources.knowledge_graph import SqliteKnowledgeGraph
     from resources.lake import DeltaLake
     from resources.listings import BundledListings, RegulatorListings
     from resources.notifier import LogNotifier
@@ -96,8 +127,8 @@ def _embedded(settings: Settings, object_store: Any) -> dict[str, Any]:
         "filing_ledger": filing_ledger,
         "object_store": object_store,
         "lake": DeltaLake(root=str(settings.lake)),
-        "candidate_index_store": TantivyCandidateIndex(root=str(settings.home / "candidate_index")),
-        "knowledge_graph_store": SqliteKnowledgeGraph(root=str(settings.home / "knowledge_graph")),
+        "candidate_index_store": _candidate_index(settings),
+        "knowledge_graph_store": _knowledge_graph(settings, object_store),
         "sagemaker": SageMaker(
             object_store=object_store,
             bucket=settings.bucket,
@@ -115,8 +146,8 @@ def _embedded(settings: Settings, object_store: Any) -> dict[str, Any]:
 
 
 def _aws(settings: Settings, object_store: Any) -> dict[str, Any]:
-    """What differs from the embedded platform on AWS. Search index, graph and ledgers stay embedded until their ports
-    have a production implementation; a team then shares them through one volume."""
+    """What differs from the embedded platform on AWS. Lake and ledgers stay embedded until their ports have a
+    production implementation; a team then shares them through one volume."""
     from dagster import EnvVar
 
     from resources.notifier import SlackNotifier

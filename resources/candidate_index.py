@@ -46,13 +46,8 @@ class TantivyCandidateIndex(ConfigurableResource):
 
         Raises LedgerlineError for no entries at all, or a name_id that comes twice.
         """
-        ordered = sorted(entries, key=lambda entry: entry.name_id)
-        if not ordered:
-            raise LedgerlineError("The candidate index was given no names; materialize `listings` first.")
-        for before, after in itertools.pairwise(ordered):
-            if before.name_id == after.name_id:
-                raise LedgerlineError(f"Two names share the id {after.name_id!r}; give every entry an id of its own.")
-        version = _version_of(ordered)
+        ordered = in_order(entries)
+        version = version_of(ordered)
         target = self._versions / version
         if target.is_dir():
             return version
@@ -110,7 +105,19 @@ class TantivyCandidateIndex(ConfigurableResource):
         return self._open[name]
 
 
-def _version_of(entries: Sequence[NameEntry]) -> str:
+def in_order(entries: Iterable[NameEntry]) -> list[NameEntry]:
+    """By name_id. Raises LedgerlineError for no entries at all, or a name_id that comes twice."""
+    ordered = sorted(entries, key=lambda entry: entry.name_id)
+    if not ordered:
+        raise LedgerlineError("The candidate index was given no names; materialize `listings` first.")
+    for before, after in itertools.pairwise(ordered):
+        if before.name_id == after.name_id:
+            raise LedgerlineError(f"Two names share the id {after.name_id!r}; give every entry an id of its own.")
+    return ordered
+
+
+def version_of(entries: Sequence[NameEntry]) -> str:
+    """Equal for equal entries in order, in whatever implementation they are indexed."""
     digest = hashlib.sha256(FORMAT.encode())
     for entry in entries:
         digest.update(json.dumps([getattr(entry, field) for field in FIELDS], ensure_ascii=False).encode() + b"\n")
@@ -179,7 +186,10 @@ class _OpenVersion:
         self._hits: dict[tuple[str, int], list[Hit]] = {}
 
     def entries(self, name_ids: Sequence[str]) -> dict[str, NameEntry]:
-        numbers = [self._number_of[name_id] for name_id in name_ids if name_id in self._number_of]
+        import pyarrow as pa
+
+        known = [self._number_of[name_id] for name_id in name_ids if name_id in self._number_of]
+        numbers = pa.array(known, pa.int64())  # without a type, none at all would be no numbers
         rows = self._table.select(list(FIELDS)).take(numbers)
         columns = [rows[field].to_pylist() for field in FIELDS]
         return {values[0]: NameEntry(*values) for values in zip(*columns, strict=True)}
@@ -196,14 +206,11 @@ class _OpenVersion:
         return cached
 
     def _exact(self, surface: str, limit: int) -> list[Hit]:
-        best: dict[str, tuple[float, int]] = {}
-        for number in self._by_key.get(spelling.loosest(surface), ()):
-            strictness = _strictness(surface, self._names[number])
-            company = self._companies[number]
-            if company not in best or strictness > best[company][0]:
-                best[company] = (strictness, number)
-        ordered = sorted(best.values(), key=lambda found: (-found[0], found[1]))
-        return [self._hit(number, "exact", strictness) for strictness, number in ordered[:limit]]
+        found = (
+            self._hit(number, "exact", strictness(surface, self._names[number]))
+            for number in self._by_key.get(spelling.loosest(surface), ())
+        )
+        return one_per_company(sorted(found, key=lambda hit: -hit.score), limit)
 
     def _bm25(self, channel: Channel, field: str, tokens: Sequence[str], limit: int) -> list[Hit]:
         import tantivy
@@ -215,19 +222,21 @@ class _OpenVersion:
             (should, tantivy.Query.term_query(self._schema, field, token, "freq")) for token in dict.fromkeys(tokens)
         ]
         found = self._searcher.search(tantivy.Query.boolean_query(terms), limit=limit * NAMES_PER_COMPANY, count=False)
-        best: dict[str, Hit] = {}
-        for score, address in found.hits:
-            number = address.doc
-            company = self._companies[number]
-            if company not in best:
-                best[company] = self._hit(number, channel, float(score))
-        return list(best.values())[:limit]
+        return one_per_company((self._hit(address.doc, channel, float(score)) for score, address in found.hits), limit)
 
     def _hit(self, number: int, channel: Channel, score: float) -> Hit:
         return Hit(self._companies[number], self._name_ids[number], self._names[number], channel, score)
 
 
-def _strictness(surface: str, name: str) -> float:
+def one_per_company(hits: Iterable[Hit], limit: int) -> list[Hit]:
+    """The first hit of each company, at most `limit`."""
+    best: dict[str, Hit] = {}
+    for hit in hits:
+        best.setdefault(hit.company_id, hit)
+    return list(best.values())[:limit]
+
+
+def strictness(surface: str, name: str) -> float:
     for score, key in ((4.0, spelling.normalise), (3.0, spelling.core), (2.0, spelling.stem)):
         if key(surface) == key(name):
             return score

@@ -12,11 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
+from urllib.parse import urlsplit
 
 from ledgerline.errors import ConfigurationError
 
 Environment = Literal["local", "branch", "prod"]
 ComputeKind = Literal["subprocess", "ecs"]
+OpenSearchService = Literal["none", "es", "aoss"]  # who signs: nobody, for a domain, for a serverless collection
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_BUCKET = "ledgerline"
 DEFAULT_CONTAINER = "ledgerline"
@@ -60,6 +62,12 @@ class Settings:
     ecs_container: str
     ecs_subnets: tuple[str, ...]
     ecs_security_groups: tuple[str, ...]
+    neptune_endpoint: str  # "": the graph is a file
+    neptune_iam: bool
+    neptune_loader_role: str
+    opensearch_url: str  # "": the candidate index is embedded
+    opensearch_service: OpenSearchService
+    opensearch_nori: bool  # OPENSEARCH_NORI is on
 
     @property
     def required_bucket(self) -> str:
@@ -162,7 +170,48 @@ def read_settings(environment: str | None = None, *, variables: Mapping[str, str
         ecs_container=given.get("ECS_CONTAINER") or DEFAULT_CONTAINER,
         ecs_subnets=_listed(given.get("ECS_SUBNETS", "")),
         ecs_security_groups=_listed(given.get("ECS_SECURITY_GROUPS", "")),
+        neptune_endpoint=_websocket("NEPTUNE_ENDPOINT", given.get("NEPTUNE_ENDPOINT") or ""),
+        neptune_iam=_on("NEPTUNE_IAM", given.get("NEPTUNE_IAM") or "on"),
+        neptune_loader_role=_loader_role(name, given.get("NEPTUNE_LOADER_ROLE_ARN") or ""),
+        opensearch_url=given.get("OPENSEARCH_URL", ""),
+        opensearch_service=_opensearch_service(
+            given.get("OPENSEARCH_URL", ""), given.get("OPENSEARCH_SERVICE") or "none"
+        ),
+        opensearch_nori=_on("OPENSEARCH_NORI", given.get("OPENSEARCH_NORI") or "off"),
     )
+
+
+def _opensearch_service(url: str, service: str) -> OpenSearchService:
+    """The service, if the URL can be used with it. Raises ConfigurationError that shows no password."""
+    if service not in get_args(OpenSearchService):
+        raise ConfigurationError(
+            f"OPENSEARCH_SERVICE is {service!r}: set it to es for a domain, aoss for a serverless collection, or none."
+        )
+    if url:
+        try:
+            parts = urlsplit(url)
+            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ConfigurationError(
+                "OPENSEARCH_URL is no address: write it as https://<host>, with :<port> if not 443."
+            )
+        if parts.username or parts.password:
+            raise ConfigurationError(
+                "OPENSEARCH_URL holds a user or password, which would be logged: take them out, and set "
+                "OPENSEARCH_SERVICE to es or aoss to sign requests."
+            )
+        if service != "none" and parts.scheme != "https":
+            raise ConfigurationError(
+                f"OPENSEARCH_SERVICE={service} signs requests to AWS, which are encrypted: begin OPENSEARCH_URL with https."
+            )
+        if service == "none" and str(parts.hostname).endswith(".amazonaws.com"):
+            raise ConfigurationError(
+                f"{parts.hostname} wants signed requests: set OPENSEARCH_SERVICE to es for a domain, or aoss for a "
+                "serverless collection."
+            )
+    return service  # type: ignore[return-value]  # checked above
 
 
 def _listed(text: str) -> tuple[str, ...]:
@@ -177,6 +226,32 @@ def _parallel(text: str) -> int | None:
             f"LEDGERLINE_COMPUTE_PARALLEL is {text!r}: set it to how many batches run at once, 1 to 100."
         )
     return int(text)
+
+
+def _on(variable: str, text: str) -> bool:
+    if text not in ("on", "off"):
+        raise ConfigurationError(f"{variable} is {text!r}: set it to on or off.")
+    return text == "on"
+
+
+def _websocket(variable: str, text: str) -> str:
+    """The URL as it stands. Plain ws:// is for this machine alone: what is sent is neither secret nor safe on its way."""
+    if not text:
+        return ""
+    parts = urlsplit(text)
+    local = parts.hostname in ("127.0.0.1", "::1", "localhost")
+    if parts.scheme not in ("wss", "ws" if local else "wss") or not parts.hostname or parts.path != "/gremlin":
+        raise ConfigurationError(f"{variable} is {text!r}: set it to wss://<cluster endpoint>:8182/gremlin.")
+    return text
+
+
+def _loader_role(environment: str, text: str) -> str:
+    if text and environment == "local":
+        raise ConfigurationError(
+            "NEPTUNE_LOADER_ROLE_ARN needs objects in S3, and LEDGERLINE_ENV=local keeps them in a folder: set LEDGERLINE_ENV"
+            " to prod or branch, or leave NEPTUNE_LOADER_ROLE_ARN out."
+        )
+    return text
 
 
 def archive_of(text: str) -> Path | str:

@@ -85,11 +85,11 @@ def claim_day(
     known = {one.day: one for one in ledger.completions(source, since=day)}.get(day)
     if known and known.index_digest == claim.index_digest:
         claim = known
-    else:
-        ledger.completed(claim)
     row = {"source": source, "day": day.isoformat(), "filings": claim.filings, "index_digest": claim.index_digest}
     rows = pa.Table.from_pylist([{**row, "proved_at": claim.proved_at}], schema=COMPLETE_DAYS)
     lake.replace("complete_days", rows, where=_where(source, day))
+    if claim is not known:
+        ledger.completed(claim)  # the last step: a day that the ledger calls complete is not looked at again
     return found, claim
 
 
@@ -152,8 +152,13 @@ def compare(
     if missing:
         reasons.append(f"{len(missing)} of {len(ids)} listed filings are not known: {_some(missing)}")
     if unsettled:
+        at_work = set(unsettled)
+        others = sorted(
+            {row.ref.day.isoformat() for row in rows if row.ref.filing_id in at_work and row.ref.day != day}
+        )
         reasons.append(
             f"{len(unsettled)} of {len(ids)} listed filings are neither published nor refused: {_some(unsettled)}"
+            + (f" (some are dated to {_some(others)}: materialize filings of these days)" if others else "")
         )
     if contradicted:
         reasons.append(f"the list lacks {len(contradicted)} filings of the day: {_some(contradicted)}")

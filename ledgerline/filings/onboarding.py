@@ -131,9 +131,10 @@ def onboard_day(
     if poll.failure:
         raise poll.failure
     result = desk.result(discovered, new, poll)
+    reasons = f" {dict(result.refused_by_reason)}" if result.refused else ""
     say(
-        f"{regulator.source} {day}: {result.published} published, {result.refused} refused "
-        f"{dict(result.refused_by_reason) or ''}, {result.waiting} waiting, {result.bytes / 1e6:.1f} MB"
+        f"{regulator.source} {day}: {result.published} published, {result.refused} refused{reasons}, "
+        f"{result.waiting} waiting, {result.bytes / 1e6:.1f} MB"
     )
     return result
 

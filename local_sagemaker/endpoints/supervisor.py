@@ -11,7 +11,7 @@ import logging
 import random
 import secrets
 import tempfile
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +68,10 @@ class Supervisor:
     def delete(self, name: str) -> None:
         """Take the endpoint out of service; its row goes at once, its requests in flight are answered."""
         asyncio.run_coroutine_threadsafe(self._delete(name), self._loop).result(timeout=10)
+
+    def reweigh(self, name: str, weights: Mapping[str, float]) -> None:
+        """Give the variants of a live endpoint other shares of its traffic; done when this returns."""
+        asyncio.run_coroutine_threadsafe(self._reweigh(name, weights), self._loop).result(timeout=10)
 
     async def recover(self) -> None:
         """After a start: serve every endpoint's last good release; what was in flight ends in the old one."""
@@ -142,6 +146,13 @@ class Supervisor:
         self._record(name, status, reason)
         await asyncio.gather(*(fleet.drain() for fleet in fleets))
 
+    async def _reweigh(self, name: str, weights: Mapping[str, float]) -> None:
+        route = self.routes.get(name)
+        if route is not None:
+            for fleet in route.fleets:
+                fleet.weight = weights.get(fleet.name, fleet.weight)
+            self.routes[name] = Route(route.fleets)
+
     async def _delete(self, name: str) -> None:
         route = self.routes.pop(name, None)
         self._platform.store.delete(KIND, name)
@@ -162,7 +173,7 @@ class Supervisor:
 
     def _starter(self, endpoint: str, variant: dict[str, Any]) -> Callable[[Callable[[int], None]], Awaitable[Worker]]:
         async def start(on_exit: Callable[[int], None]) -> Worker:
-            instance = f"{self._token}{next(self._numbers):05x}"
+            instance = self._instance()
             stream = self._platform.logs.open(f"/aws/sagemaker/Endpoints/{endpoint}", f"{variant['name']}/i-{instance}")
             try:
                 launch = await self._loop.run_in_executor(None, self._launch, variant, stream.write)
@@ -170,9 +181,23 @@ class Supervisor:
                 stream.write(str(error))
                 stream.close()
                 raise StartError(str(error)) from error
-            return await Worker.start(launch, self._sockets / f"{instance}.sock", stream, on_exit)
+            return await Worker.start(launch, self._socket(instance), stream, on_exit)
 
         return start
+
+    def launch(self, model: dict[str, Any], on_line: Callable[[str], None]) -> tuple[Launch, Path]:
+        """How to start a worker outside of any endpoint (batch transform), and the socket it is to open.
+
+        `model` has the members model_data_url and environment. Raises JobError.
+        """
+        variant = {**model, "digest": self._artifacts.fetch(model["model_data_url"]).digest, "startup_seconds": 0}
+        return self._launch(variant, on_line), self._socket(self._instance())
+
+    def _instance(self) -> str:
+        return f"{self._token}{next(self._numbers):05x}"
+
+    def _socket(self, instance: str) -> Path:
+        return self._sockets / f"{instance}.sock"
 
     def _launch(self, variant: dict[str, Any], on_line: Callable[[str], None]) -> Launch:
         """The command and environment of a worker; the artifact is verified again, whoever starts it."""

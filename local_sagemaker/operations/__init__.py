@@ -16,8 +16,11 @@ from local_sagemaker.operations import (
     model_packages,
     models,
     processing,
+    search,
     tags,
     training,
+    transform,
+    tuning,
 )
 from local_sagemaker.platform import Platform
 
@@ -26,11 +29,14 @@ Operation = Callable[[Platform, dict[str, Any]], dict[str, Any]]
 SAGEMAKER: dict[str, Operation] = {
     **training.OPERATIONS,
     **processing.OPERATIONS,
+    **transform.OPERATIONS,
+    **tuning.OPERATIONS,
     **models.OPERATIONS,
     **endpoint_configs.OPERATIONS,
     **endpoints.OPERATIONS,
     **model_packages.OPERATIONS,
     **tags.OPERATIONS,
+    **search.OPERATIONS,
 }
 
 # target prefix of X-Amz-Target -> (botocore's name of the service, its operations)

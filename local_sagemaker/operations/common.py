@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
-from local_sagemaker.errors import JobError, ServiceError, validation
+from local_sagemaker import lifecycle
+from local_sagemaker.errors import JobError, ServiceError, in_use, validation
+from local_sagemaker.lifecycle import JobKind
 from local_sagemaker.objects import split_uri
 from local_sagemaker.platform import Platform
 from local_sagemaker.store import Body, Exists
 
+DUPLICATE = "Job name must be unique within an AWS account and region, and a job"
 PAGE = 10  # AWS's default for the List operations of SageMaker
 
 
@@ -31,6 +34,30 @@ def create(
             platform.store.set_tags(arn, request.get("Tags", []))
     except Exists as error:
         raise duplicate from error
+
+
+def create_job(
+    platform: Platform, kind: JobKind, request: dict[str, Any], duplicate: str, **members: Any
+) -> dict[str, Any]:
+    """Record a job and queue it; `duplicate` begins the message for a name that is taken."""
+    name = request[f"{kind.prefix}Name"]
+    try:
+        arn = lifecycle.create(platform, kind, request, **members)
+    except Exists as error:
+        raise in_use(f"{duplicate} with this name already exists ({platform.arn(kind.key(name))})") from error
+    lifecycle.submit(platform, kind, name)
+    return {f"{kind.prefix}Arn": arn}
+
+
+def stop_job(platform: Platform, kind: JobKind, request: dict[str, Any], missing: str) -> dict[str, Any]:
+    """Ask a job to stop. Raises ValidationException if there is none (`missing`), or if it has ended."""
+    status = lifecycle.stop(platform, kind, request[f"{kind.prefix}Name"])
+    if status is None:
+        raise validation(missing)
+    if status not in ("InProgress", "Stopping"):
+        noun = kind.kind.replace("-", " ")
+        raise validation(f"The request was rejected because the {noun} is in status {status}.")
+    return {}
 
 
 def get(platform: Platform, kind: str, name: str, missing: str) -> Body:

@@ -48,6 +48,35 @@ def update_endpoint(platform: Platform, request: dict[str, Any]) -> dict[str, An
     return {"EndpointArn": platform.arn(f"endpoint/{name}")}
 
 
+def update_endpoint_weights_and_capacities(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
+    """Weights count from the next request on; a number of instances is kept and shown, as that of a config is."""
+    name = request["EndpointName"]
+    desired = {item["VariantName"]: item for item in request["DesiredWeightsAndCapacities"]}
+    if any("ServerlessUpdateConfig" in item for item in desired.values()):
+        raise common.unsupported("ServerlessUpdateConfig", "leave it out.")
+    with platform.store.edit(KIND, name) as body:
+        if body is None:
+            raise validation(_missing(platform, name))
+        if body["EndpointStatus"] != "InService":
+            raise validation(
+                f'Cannot update endpoint "{body["EndpointArn"]}" in state "{body["EndpointStatus"]}"; wait.'
+            )
+        variants = {variant["name"]: variant for variant in body["_release"]["variants"]}
+        unknown = sorted(set(desired) - set(variants))
+        if unknown:
+            raise validation(f"The variants {unknown} are not of endpoint {name}, which has {sorted(variants)}.")
+        for variant_name, item in desired.items():
+            variant = variants[variant_name]
+            variant["weight"] = item.get("DesiredWeight", variant["weight"])
+            variant["instances"] = item.get("DesiredInstanceCount", variant["instances"])
+        if sum(variant["weight"] for variant in variants.values()) <= 0:
+            raise validation("The weights of the production variants must not all be 0.")
+        body["LastModifiedTime"] = platform.now()
+        arn = body["EndpointArn"]
+    platform.endpoints.reweigh(name, {variant["name"]: variant["weight"] for variant in variants.values()})
+    return {"EndpointArn": arn}
+
+
 def _release(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
     """Everything that is needed to serve a configuration, so that a restart does not depend on models deleted since."""
     config = endpoint_configs.get(platform, request["EndpointConfigName"])
@@ -141,5 +170,6 @@ OPERATIONS = {
     "DescribeEndpoint": describe_endpoint,
     "ListEndpoints": list_endpoints,
     "UpdateEndpoint": update_endpoint,
+    "UpdateEndpointWeightsAndCapacities": update_endpoint_weights_and_capacities,
     "DeleteEndpoint": delete_endpoint,
 }

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from local_sagemaker import ACCOUNT
-from local_sagemaker.errors import conflict, validation
+from local_sagemaker.errors import ServiceError, conflict, validation
 from local_sagemaker.operations import common
 from local_sagemaker.platform import Platform
 from local_sagemaker.store import Body
@@ -105,6 +105,20 @@ def describe_package(platform: Platform, request: dict[str, Any]) -> dict[str, A
     return get(platform, request["ModelPackageName"])
 
 
+def batch_describe_packages(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
+    members = (
+        "ModelPackageGroupName", "ModelPackageVersion", "ModelPackageArn", "ModelPackageDescription", "CreationTime",
+        "InferenceSpecification", "ModelPackageStatus", "ModelApprovalStatus",
+    )  # fmt: skip
+    found, errors = {}, {}
+    for arn in request["ModelPackageArnList"]:
+        try:
+            found[arn] = common.pick(get(platform, arn), *members)
+        except ServiceError as error:
+            errors[arn] = {"ErrorCode": error.code, "ErrorResponse": str(error)}
+    return {"ModelPackageSummaries": found, "BatchDescribeModelPackageErrorMap": errors}
+
+
 def list_packages(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
     group = request.get("ModelPackageGroupName")
     name = _group(platform, group)["ModelPackageGroupName"] if group else None
@@ -194,6 +208,7 @@ OPERATIONS = {
     "DeleteModelPackageGroup": delete_group,
     "CreateModelPackage": create_package,
     "DescribeModelPackage": describe_package,
+    "BatchDescribeModelPackage": batch_describe_packages,
     "ListModelPackages": list_packages,
     "UpdateModelPackage": update_package,
     "DeleteModelPackage": delete_package,

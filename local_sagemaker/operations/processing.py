@@ -6,28 +6,14 @@ import posixpath
 from typing import Any
 
 from local_sagemaker import processing
-from local_sagemaker.errors import in_use, validation
+from local_sagemaker.errors import validation
 from local_sagemaker.operations import common
 from local_sagemaker.platform import Platform
 
 
 def create_processing_job(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
-    name = request["ProcessingJobName"]
     _check(request)
-    now = platform.now()
-    arn = platform.arn(f"processing-job/{name}")
-    body = {key: value for key, value in request.items() if key != "Tags"} | {
-        "ProcessingJobArn": arn,
-        "ProcessingJobStatus": "InProgress",
-        "CreationTime": now,
-        "LastModifiedTime": now,
-    }
-    duplicate = in_use(
-        f"Job name must be unique within an AWS account and region, and a job with this name already exists ({arn})"
-    )
-    common.create(platform, processing.KIND, name, body, duplicate, request)
-    processing.submit(platform, name)
-    return {"ProcessingJobArn": arn}
+    return common.create_job(platform, processing.JOB, request, common.DUPLICATE)
 
 
 def _check(request: dict[str, Any]) -> None:
@@ -63,11 +49,11 @@ def _check_local_path(path: str, name: str) -> None:
 
 def describe_processing_job(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
     name = request["ProcessingJobName"]
-    return common.get(platform, processing.KIND, name, _missing(name))
+    return common.get(platform, processing.JOB.kind, name, _missing(name))
 
 
 def list_processing_jobs(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
-    bodies = (body for _, body in platform.store.all(processing.KIND))
+    bodies = (body for _, body in platform.store.all(processing.JOB.kind))
     rows, token = common.page(
         bodies,
         request,
@@ -83,18 +69,7 @@ def list_processing_jobs(platform: Platform, request: dict[str, Any]) -> dict[st
 
 
 def stop_processing_job(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
-    name = request["ProcessingJobName"]
-    with platform.store.edit(processing.KIND, name) as body:
-        if body is None:
-            raise validation(_missing(name))
-        if body["ProcessingJobStatus"] not in ("InProgress", "Stopping"):
-            raise validation(
-                f"The request was rejected because the processing job is in status {body['ProcessingJobStatus']}."
-            )
-        body["ProcessingJobStatus"] = "Stopping"
-        body["LastModifiedTime"] = platform.now()
-    platform.jobs.stop(f"{processing.KIND}/{name}")
-    return {}
+    return common.stop_job(platform, processing.JOB, request, _missing(request["ProcessingJobName"]))
 
 
 def _missing(name: str) -> str:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from local_sagemaker import processing, training, transform, tuning
 from local_sagemaker.endpoints.supervisor import KIND as ENDPOINT
 from local_sagemaker.errors import validation
 from local_sagemaker.operations import endpoint_configs, model_packages, models
 from local_sagemaker.platform import Platform
-from local_sagemaker.processing import KIND as PROCESSING
-from local_sagemaker.training import KIND as TRAINING
 
 LIMIT = 50
-_BY_NAME = {TRAINING, PROCESSING, models.KIND, endpoint_configs.KIND, ENDPOINT, model_packages.GROUP}
+_BY_NAME = {kind.kind for kind in (training.JOB, processing.JOB, transform.JOB, tuning.JOB)} | {
+    models.KIND,
+    endpoint_configs.KIND,
+    ENDPOINT,
+    model_packages.GROUP,
+}
 
 
 def add_tags(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:

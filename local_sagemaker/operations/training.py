@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from local_sagemaker import training
-from local_sagemaker.errors import in_use, validation
+from local_sagemaker.errors import validation
 from local_sagemaker.operations import common
 from local_sagemaker.platform import Platform
 
@@ -14,34 +14,12 @@ MISSING = "Requested resource not found."
 
 
 def create_training_job(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
-    name = request["TrainingJobName"]
-    _check(request)
-    now = platform.now()
-    arn = platform.arn(f"training-job/{name}")
-    body = {key: value for key, value in request.items() if key != "Tags"} | {
-        "TrainingJobArn": arn,
-        "TrainingJobStatus": "InProgress",
-        "SecondaryStatus": "Starting",
-        "SecondaryStatusTransitions": [
-            {"Status": "Starting", "StartTime": now, "StatusMessage": "Waiting for a free slot"}
-        ],
-        "StoppingCondition": {
-            "MaxRuntimeInSeconds": training.DEFAULT_MAX_SECONDS,
-            **request.get("StoppingCondition", {}),
-        },
-        "CreationTime": now,
-        "LastModifiedTime": now,
-    }
-    duplicate = in_use(
-        "Training job names must be unique within an AWS account and region, "
-        f"and a training job with this name already exists ({arn})"
-    )
-    common.create(platform, training.KIND, name, body, duplicate, request)
-    training.submit(platform, name)
-    return {"TrainingJobArn": arn}
+    check(request)
+    words = "Training job names must be unique within an AWS account and region, and a training job"
+    return common.create_job(platform, training.JOB, request, words, **training.starting(request, platform.now()))
 
 
-def _check(request: dict[str, Any]) -> None:
+def check(request: dict[str, Any]) -> None:
     """Refuse what AWS refuses beyond the shapes, and what is not executed here."""
     algorithm = request.get("AlgorithmSpecification")
     if algorithm is None or "ResourceConfig" not in request:
@@ -75,11 +53,11 @@ def _check(request: dict[str, Any]) -> None:
 
 
 def describe_training_job(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
-    return {"ModelArtifacts": {}, **common.get(platform, training.KIND, request["TrainingJobName"], MISSING)}
+    return {"ModelArtifacts": {}, **common.get(platform, training.JOB.kind, request["TrainingJobName"], MISSING)}
 
 
 def list_training_jobs(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
-    bodies = (body for _, body in platform.store.all(training.KIND))
+    bodies = (body for _, body in platform.store.all(training.JOB.kind))
     rows, token = common.page(
         bodies, request, name="TrainingJobName", sort_by={"Status": "TrainingJobStatus"}, status="TrainingJobStatus"
     )
@@ -96,19 +74,7 @@ def list_training_jobs(platform: Platform, request: dict[str, Any]) -> dict[str,
 
 
 def stop_training_job(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
-    name = request["TrainingJobName"]
-    with platform.store.edit(training.KIND, name) as body:
-        if body is None:
-            raise validation(MISSING)
-        if body["TrainingJobStatus"] not in ("InProgress", "Stopping"):
-            raise validation(
-                f"The request was rejected because the training job is in status {body['TrainingJobStatus']}."
-            )
-        body["TrainingJobStatus"] = "Stopping"
-        body["SecondaryStatus"] = "Stopping"
-        body["LastModifiedTime"] = platform.now()
-    platform.jobs.stop(f"{training.KIND}/{name}")
-    return {}
+    return common.stop_job(platform, training.JOB, request, MISSING)
 
 
 OPERATIONS = {

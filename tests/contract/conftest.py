@@ -1,5 +1,5 @@
-"""Servers that the contract suites share, each started once per session on a free loopback port: an S3 by moto, and
-PostgreSQL where it is installed."""
+"""Servers that the contract suites share, each started once per session on a free loopback port: an S3 by moto,
+PostgreSQL where it is installed, Gremlin Server and OpenSearch where there are Java and Maven."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from multiprocessing.connection import Connection
 
 import pytest
 
+from tests.servers.gremlin import GremlinServer, NoGremlinServer, running_gremlin
+from tests.servers.opensearch import NoOpenSearch, OpenSearchServer
 from tests.servers.postgres import NoPostgres, running_postgres
 
 
@@ -66,6 +68,40 @@ def postgres_url() -> Iterator[str]:
         except NoPostgres as missing:
             pytest.skip(str(missing))
         yield url
+
+
+@pytest.fixture(scope="session")
+def gremlin_server() -> Iterator[GremlinServer]:
+    """Skipped, with the reason, where it cannot be had; a failure in CI, where it must."""
+    with ExitStack() as stack:
+        try:
+            import gremlin_python  # noqa: F401
+
+            server = stack.enter_context(running_gremlin())
+        except (ImportError, NoGremlinServer) as missing:
+            if os.environ.get("CI") == "true":
+                pytest.fail(f"CI needs this server: {missing}")
+            pytest.skip(str(missing))
+        yield server
+
+
+@pytest.fixture(scope="session")
+def opensearch_url() -> Iterator[str]:
+    """The URL in LEDGERLINE_TEST_OPENSEARCH, or of a server that is started; without one a failure in CI, else skipped."""
+    given = os.environ.get("LEDGERLINE_TEST_OPENSEARCH")
+    if given:
+        yield given
+        return
+    with ExitStack() as stack:
+        try:
+            import opensearchpy  # noqa: F401
+
+            server = stack.enter_context(OpenSearchServer())
+        except (ImportError, NoOpenSearch) as missing:
+            if os.environ.get("CI") == "true":
+                pytest.fail(f"CI needs this server: {missing}")
+            pytest.skip(str(missing))
+        yield server.url
 
 
 @pytest.fixture

@@ -1,8 +1,9 @@
-"""What every candidate index must do. One implementation today: tantivy in process."""
+"""What every candidate index must do: tantivy in process, and OpenSearch where it can be had."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from ledgerline.errors import LedgerlineError
 from ledgerline.mapping.ports import CandidateIndex
 from ledgerline.mapping.records import Hit, NameEntry
 from resources.candidate_index import TantivyCandidateIndex
+from resources.opensearch_index import OpenSearchCandidateIndex
 
 
 def entry(company: str, name: str, kind: str = "name", language: str = "en", valid_to: str = "") -> NameEntry:
@@ -35,15 +37,28 @@ ENTRIES = [
 ]
 
 
-@pytest.fixture
-def new_index(tmp_path: Path) -> Callable[[], CandidateIndex]:
-    numbers = count()
-    return lambda: TantivyCandidateIndex(root=str(tmp_path / str(next(numbers))))
+@pytest.fixture(params=["tantivy", "opensearch"])
+def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], CandidateIndex]]:
+    """A new reader, and writer, of the store of that name."""
+    if request.param == "tantivy":
+        yield lambda name: TantivyCandidateIndex(root=str(tmp_path / name))
+        return
+    url, prefix = request.getfixturevalue("opensearch_url"), f"test-{uuid.uuid4().hex[:8]}"
+    yield lambda name: OpenSearchCandidateIndex(url=url, prefix=f"{prefix}-{name}")
+    import opensearchpy
+
+    opensearchpy.OpenSearch(url).indices.delete(index=f"{prefix}-*")
 
 
 @pytest.fixture
-def index(new_index: Callable[[], CandidateIndex]) -> CandidateIndex:
-    made = new_index()
+def new_index(open_store: Callable[[str], CandidateIndex]) -> Callable[[], CandidateIndex]:
+    numbers = count(1)
+    return lambda: open_store(f"new{next(numbers)}")
+
+
+@pytest.fixture
+def index(open_store: Callable[[str], CandidateIndex]) -> CandidateIndex:
+    made = open_store("shared")
     made.promote(made.build(ENTRIES))
     return made
 
@@ -78,8 +93,10 @@ def test_a_version_is_invisible_until_it_is_promoted(index: CandidateIndex) -> N
     assert companies(index.search(["Zebra Technologies"])[0], "exact") == ["cik:9"]
 
 
-def test_a_promoted_version_is_seen_by_other_readers(index: TantivyCandidateIndex) -> None:
-    other = TantivyCandidateIndex(root=index.root)
+def test_a_promoted_version_is_seen_by_other_readers(
+    index: CandidateIndex, open_store: Callable[[str], CandidateIndex]
+) -> None:
+    other = open_store("shared")
     assert other.current() == index.current()
     assert companies(other.search(["Facebook"])[0], "exact") == [META]
 
@@ -145,19 +162,44 @@ def test_each_channel_is_limited_and_best_first(index: CandidateIndex) -> None:
     assert hits[0].score > hits[1].score
 
 
-@pytest.mark.parametrize("surface", ["", " ", "!!!", "()", '"', "AND OR NOT", "a:b^2", "한", "x" * 5_000])
+def test_entries_of_another_version_are_no_longer_given(index: CandidateIndex) -> None:
+    index.search(["Apple Inc."])
+    index.promote(index.build([entry("cik:9", "Zebra Technologies")]))
+    assert index.entries([ENTRIES[0].name_id]) == {}
+
+
+LONG = " ".join(f"word{number}" for number in range(5_000))
+
+
+@pytest.mark.parametrize("surface", ["", " ", "!!!", "()", '"', "AND OR NOT", "a:b^2", "한", "x" * 50_000, LONG])
 def test_no_surface_is_taken_for_a_query_language(index: CandidateIndex, surface: str) -> None:
     assert len(index.search([surface])) == 1
 
 
+def test_a_surface_that_comes_twice_is_answered_twice(index: CandidateIndex) -> None:
+    assert index.search([]) == []
+    one, other = index.search(["Apple", "Apple"])
+    assert one == other != []
+
+
+def test_a_name_of_any_length_is_kept(new_index: Callable[[], CandidateIndex]) -> None:
+    made = new_index()
+    long = entry("cik:8", "Endless " * 5_000)
+    made.promote(made.build([*ENTRIES, long]))
+    assert made.entries([long.name_id]) == {long.name_id: long}
+    assert companies(made.search(["Endless"])[0], "bm25") == ["cik:8"]
+
+
 def test_entries_are_given_back_as_they_were(index: CandidateIndex) -> None:
     wanted = ENTRIES[3]
+    assert index.entries([]) == index.entries(["unknown"]) == {}
     assert index.entries([wanted.name_id, "unknown"]) == {wanted.name_id: wanted}
 
 
-def test_a_damaged_version_says_what_to_do(index: TantivyCandidateIndex) -> None:
-    version = index.current()
-    assert version is not None
+def test_a_damaged_version_says_what_to_do(tmp_path: Path) -> None:
+    index = TantivyCandidateIndex(root=str(tmp_path))
+    version = index.build(ENTRIES)
+    index.promote(version)
     folder = Path(index.root) / "versions" / version
     other = TantivyCandidateIndex(root=index.root)
     (folder / "entries.parquet").write_bytes(b"")

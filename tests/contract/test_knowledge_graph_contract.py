@@ -1,12 +1,14 @@
-"""What every knowledge graph must do. One implementation today: a SQLite file per version."""
+"""What every knowledge graph must do: a SQLite file per version, and Neptune, whose place a Gremlin Server takes here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,6 +20,8 @@ from ledgerline.mapping.ports import KnowledgeGraph
 from ledgerline.mapping.records import Edge
 from ledgerline.names.normalise import core
 from resources.knowledge_graph import SqliteKnowledgeGraph
+from resources.neptune_graph import NeptuneKnowledgeGraph
+from resources.object_store import DirectoryObjectStore
 
 GOOGLE, ALPHABET, META, ETF = (f"cik:{number:010}" for number in (1288776, 1652044, 1326801, 1683471))
 
@@ -54,11 +58,30 @@ EDGES = [
 MakeGraph = Callable[[], KnowledgeGraph]
 
 
-@pytest.fixture(params=["sqlite"])
-def make_graph(request: pytest.FixtureRequest, tmp_path: Path) -> MakeGraph:
+@pytest.fixture(params=["sqlite", "gremlin"])
+def make_graph(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeGraph]:
     """Each call gives a graph of its own, still empty."""
     numbers = count()
-    return lambda: SqliteKnowledgeGraph(root=str(tmp_path / f"graph-{next(numbers)}"))
+    if request.param == "sqlite":
+        yield lambda: SqliteKnowledgeGraph(root=str(tmp_path / f"graph-{next(numbers)}"))
+        return
+    server = request.getfixturevalue("gremlin_server")
+    made: list[NeptuneKnowledgeGraph] = []
+
+    def make() -> NeptuneKnowledgeGraph:
+        made.append(neptune_graph(server.url, tmp_path))
+        return made[-1]
+
+    yield make
+    for graph in made:
+        graph.remove()
+        graph.close()
+
+
+def neptune_graph(url: str, folder: Path, **settings: Any) -> NeptuneKnowledgeGraph:
+    """A graph in a new namespace."""
+    given = {"endpoint": url, "region": "us-east-1", "iam": False, "namespace": f"test-{uuid.uuid4().hex}", **settings}
+    return NeptuneKnowledgeGraph(object_store=DirectoryObjectStore(root=str(folder / "objects")), **given)
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ JOBS = {
     ],
     "deploy_ticker_ranker": ["ticker_ranker/live_endpoint"],
 }
-OPERATOR_JOBS = {"approve", "reject", "rollback", "where_is_filing", "reprocess_filings"}
+OPERATOR_JOBS = {"approve", "reject", "rollback", "where_is_filing", "reprocess_filings", "register_days"}
 MAINTENANCE_JOBS = {"maintain_lake"}
 OF_DAGSTER = {"__ASSET_JOB", "__anonymous_asset_job_approved_models"}
 DAY_AND_NIGHT = ["*/10 6-22 * * *", "*/30 0-5,23 * * *"]

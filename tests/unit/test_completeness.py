@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta, timezone
 
+import pyarrow as pa
 import pytest
 
-from ledgerline.filings.completeness import MOST_UNLISTED, claim_of, compare, unlisted
-from ledgerline.filings.ports import DayIndex, LedgerRow
+from ledgerline.filings.completeness import MOST_UNLISTED, claim_day, claim_of, compare, index_row, unlisted
+from ledgerline.filings.ports import DayClaim, DayIndex, LedgerRow
 from ledgerline.filings.records import FilingRef
 
 DAY = date(2025, 3, 14)
@@ -66,6 +67,67 @@ def test_a_day_is_not_complete_and_says_why(of_day: DayIndex | None, rows: list[
     found = compare("edgar", DAY, of_day, rows)
     assert not found.complete
     assert re.search(reason, found.reason)
+
+
+def test_listed_filings_of_other_days_that_are_at_work_are_said_with_their_days() -> None:
+    letter = ref(9, DAY - timedelta(days=40))
+    found = compare("edgar", DAY, index(1, others=(letter,)), [row(1), row(9, "discovered", day=letter.day)])
+    assert "some are dated to 2025-02-02: materialize filings of these days" in found.reason
+
+
+@pytest.mark.parametrize("killed_in", ["lake", "ledger"])
+def test_a_claim_that_is_killed_half_way_is_made_whole_by_the_next_one(killed_in: str) -> None:
+    """The ledger comes last: a day that it calls complete is not looked at again."""
+    row_of_index = index_row(index(1), set(), read_at=WRITTEN).to_pylist()
+    ledger, lake = Claims([row(1)]), Tables({"day_index": row_of_index})
+    {"lake": lake, "ledger": ledger}[killed_in].killed = True
+    with pytest.raises(Killed):
+        claim_day("edgar", ledger, lake, DAY, lambda: WRITTEN)  # type: ignore[arg-type]
+    assert ledger.claims == []
+    ledger.killed = lake.killed = False
+    _, claim = claim_day("edgar", ledger, lake, DAY, lambda: WRITTEN)  # type: ignore[arg-type]
+    assert ledger.claims == [claim]
+    assert [one["filings"] for one in lake.tables["complete_days"]] == [1]
+
+
+class Killed(BaseException):
+    pass
+
+
+class Claims:
+    """The ledger's part of a claim."""
+
+    def __init__(self, known: list[LedgerRow]) -> None:
+        self.known, self.claims, self.killed = known, [], False
+
+    def rows(self, source: str, day: date) -> list[LedgerRow]:
+        return self.known
+
+    def rows_of(self, source: str, filing_ids: list[str]) -> list[LedgerRow]:
+        return []
+
+    def completions(self, source: str, *, since: date) -> list[DayClaim]:
+        return self.claims
+
+    def completed(self, claim: DayClaim) -> None:
+        if self.killed:
+            raise Killed
+        self.claims = [claim]
+
+
+class Tables:
+    """The lake's part of a claim."""
+
+    def __init__(self, tables: dict[str, list[dict]]) -> None:
+        self.tables, self.killed = tables, False
+
+    def read(self, table: str, *, where: dict[str, str]) -> pa.Table:
+        return pa.Table.from_pylist(self.tables[table])
+
+    def replace(self, table: str, rows: pa.Table, *, where: dict[str, str]) -> None:
+        if self.killed:
+            raise Killed
+        self.tables[table] = rows.to_pylist()
 
 
 def test_an_index_that_lacks_what_a_second_witness_confirms_proves_nothing() -> None:

@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 
 from ledgerline.errors import ConfigurationError
+from resources import _knowledge_graph, build_resources
 from resources.environment import ROOT, child_variables, read_settings, worker_variables
+from resources.knowledge_graph import SqliteKnowledgeGraph
+from resources.neptune_graph import NeptuneKnowledgeGraph
+from resources.object_store import DirectoryObjectStore
 
 
 def test_without_any_variable_everything_is_local_and_in_the_checkout() -> None:
@@ -147,3 +151,94 @@ def test_the_regulators_are_their_own_servers_unless_others_are_named() -> None:
 def test_a_rate_that_is_no_number_is_named() -> None:
     with pytest.raises(ConfigurationError, match="EDGAR_PER_SECOND is 'five', which is no number"):
         read_settings(variables={"EDGAR_PER_SECOND": "five"})
+
+
+def test_the_graph_is_on_neptune_where_an_endpoint_is_named_each_environment_apart() -> None:
+    endpoint = "wss://graph.cluster-a1b2.us-east-1.neptune.amazonaws.com:8182/gremlin"
+    given = {"NEPTUNE_ENDPOINT": endpoint, "LEDGERLINE_BUCKET": "b", "AWS_DEFAULT_REGION": "eu-west-1"}
+    namespaces = set()
+    for environment in ("local", "branch", "prod"):
+        settings = read_settings(environment, variables=given)
+        graph = _knowledge_graph(settings, DirectoryObjectStore(root="/nowhere"))
+        assert isinstance(graph, NeptuneKnowledgeGraph)
+        assert (graph.endpoint, graph.region, graph.iam, graph.loader_role_arn) == (endpoint, "eu-west-1", True, "")
+        namespaces.add(graph.namespace)
+    assert namespaces == {"ledgerline-local", "ledgerline-branch", "ledgerline-prod"}
+    assert isinstance(_knowledge_graph(read_settings(variables={}), None), SqliteKnowledgeGraph)
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["https://graph:8182/gremlin", "ws://graph:8182/gremlin", "wss://graph:8182", "wss:///gremlin", "graph"]
+)
+def test_an_endpoint_that_is_no_websocket_of_gremlin_is_refused(endpoint: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"NEPTUNE_ENDPOINT is .*: set it to wss://<cluster endpoint>:8182"):
+        read_settings(variables={"NEPTUNE_ENDPOINT": endpoint})
+
+
+def test_plain_websockets_are_for_this_machine_alone() -> None:
+    settings = read_settings(variables={"NEPTUNE_ENDPOINT": "ws://127.0.0.1:8182/gremlin", "NEPTUNE_IAM": "off"})
+    assert (settings.neptune_endpoint, settings.neptune_iam) == ("ws://127.0.0.1:8182/gremlin", False)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("NEPTUNE_IAM", "true", "NEPTUNE_IAM is 'true': set it to on or off"),
+        (
+            "NEPTUNE_LOADER_ROLE_ARN",
+            "arn:aws:iam::1:role/load",
+            "needs objects in S3.* or leave NEPTUNE_LOADER_ROLE_ARN out",
+        ),
+    ],
+)
+def test_a_wrong_setting_of_neptune_is_refused(variable: str, value: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        read_settings(variables={variable: value})
+
+
+def test_the_candidate_index_is_embedded_unless_a_server_is_named() -> None:
+    settings = read_settings(variables={})
+    assert (settings.opensearch_url, settings.opensearch_service) == ("", "none")
+    assert type(build_resources(settings=settings)["candidate_index_store"]).__name__ == "TantivyCandidateIndex"
+
+
+@pytest.mark.parametrize("environment", ["local", "branch", "prod"])
+def test_each_environment_has_indices_of_its_own_on_a_named_server(environment: str) -> None:
+    variables = {
+        "OPENSEARCH_URL": "https://search.example.com",
+        "OPENSEARCH_SERVICE": "es",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "LEDGERLINE_BUCKET": "bucket",
+        "SAGEMAKER_ROLE_ARN": "arn:aws:iam::123456789012:role/x",
+        "SAGEMAKER_IMAGE_URI": "image",
+    }
+    index = build_resources(settings=read_settings(environment, variables=variables))["candidate_index_store"]
+    assert (index.prefix, index.service, index.region) == (f"ledgerline-{environment}", "es", "eu-west-1")
+
+
+@pytest.mark.parametrize(
+    ("url", "service", "said"),
+    [
+        ("https://search.example.com", "opensearch", "OPENSEARCH_SERVICE is 'opensearch': set it to es"),
+        ("search.example.com:9200", "none", "no address: write it as https://<host>"),
+        ("https://", "none", "no address"),
+        ("https://host:port", "none", "no address"),
+        ("https://kim:hunter2@search.example.com", "none", "take them out"),
+        ("http://search.example.com", "es", "begin OPENSEARCH_URL with https"),
+        ("https://x.us-east-1.es.amazonaws.com", "none", "set OPENSEARCH_SERVICE to es"),
+    ],
+)
+def test_a_search_server_that_cannot_be_used_is_refused_with_the_remedy(url: str, service: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        read_settings(variables={"OPENSEARCH_URL": url, "OPENSEARCH_SERVICE": service})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_switch_is_on_only_for_1() -> None:
+    assert [read_settings(variables={"OPENSEARCH_NORI": text}).opensearch_nori for text in ("", "off", "on")] == [
+        False,
+        False,
+        True,
+    ]
+    with pytest.raises(ConfigurationError, match="OPENSEARCH_NORI is 'no': set it to on or off"):
+        read_settings(variables={"OPENSEARCH_NORI": "no"})

@@ -7,6 +7,8 @@ import json
 import subprocess
 import sys
 import tarfile
+import threading
+import time
 import zipfile
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from ledgerline.errors import PermanentFailure
 from ledgerline.release import digest as release_digest
 from local_sagemaker import archives, contract, environments, protocol, sigv4
 from local_sagemaker.errors import JobError, ServiceError
+from local_sagemaker.jobs import JobQueue
 from local_sagemaker.logs import Logs
 from local_sagemaker.objects import Objects
 
@@ -336,6 +339,25 @@ def test_a_stream_is_read_on_from_where_the_last_read_ended(tmp_path: Path) -> N
     assert ([event.message for event in first], [event.message for event in again]) == (["one"], ["two\u2028é"])
     assert logs.streams("/aws/group", "job/") == ["job/../algo-1"]
     assert {path.parent.parent for path in tmp_path.rglob("*.jsonl")} == {tmp_path}
+
+
+# The queue -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_waiting_job_is_stopped_without_its_turn() -> None:
+    jobs, release, seen = JobQueue(1), threading.Event(), []
+    jobs.submit("long", lambda control: seen.append(release.wait(10)), owner="a")
+    jobs.submit("waits", lambda control: seen.append(control.stopped), owner="a")
+    jobs.submit("after", lambda control: seen.append("after"), owner="a")
+    jobs.stop("waits")
+    jobs.stop("nobody")
+    assert seen == ["stop"]
+    release.set()
+    deadline = time.monotonic() + 10
+    while len(seen) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert seen == ["stop", True, "after"]
+    jobs.close(1.0)
 
 
 # Environments --------------------------------------------------------------------------------------------------------

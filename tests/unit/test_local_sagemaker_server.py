@@ -302,6 +302,44 @@ def test_training_jobs_are_listed_page_by_page(server: Server) -> None:
     )
 
 
+def test_training_jobs_are_found_by_any_property(server: Server) -> None:
+    for name, rate in (("found-a", "0.1"), ("found-b", "0.15")):
+        tags = [{"Key": "owner", "Value": name[-1]}]
+        server.train(name, HyperParameters={"learning-rate": rate}, Tags=tags)
+        server.trained(name)
+
+    def found(*filters: dict[str, str], **more: Any) -> list[str]:
+        ours = {"Name": "TrainingJobName", "Operator": "Contains", "Value": "FOUND-"}
+        expression = {"Filters": [ours], "SubExpressions": [{"Filters": list(filters), **more}]}
+        answer = server.sagemaker.search(
+            Resource="TrainingJob", SearchExpression=expression, SortBy="Metrics.ndcg", SortOrder="Ascending"
+        )
+        return [item["TrainingJob"]["TrainingJobName"] for item in answer["Results"]]
+
+    def where(name: str, operator: str, value: str) -> dict[str, str]:
+        return {"Name": name, "Operator": operator, "Value": value}
+
+    both = ["found-a", "found-b"]
+    assert found(where("TrainingJobStatus", "Equals", "Completed")) == both
+    assert found(where("Metrics.ndcg", "GreaterThan", "0.6")) == ["found-b"]
+    assert found(where("Tags.owner", "Equals", "a")) == ["found-a"]
+    assert found(where("HyperParameters.learning-rate", "In", "0.1,0.2")) == ["found-a"]
+    assert found(where("CreationTime", "GreaterThan", "2020-01-01T00:00:00Z")) == both
+    assert found({"Name": "FailureReason", "Operator": "NotExists"}) == both
+    a, b = where("Tags.owner", "Equals", "a"), where("Tags.owner", "Equals", "b")
+    assert (found(a, b), found(a, b, Operator="Or")) == ([], both)
+    pages = server.sagemaker.get_paginator("search").paginate(
+        Resource="TrainingJob", SearchExpression={"Filters": [where("TrainingJobName", "Contains", "found-")]},
+        PaginationConfig={"PageSize": 1},
+    )  # fmt: skip
+    assert sorted(item["TrainingJob"]["TrainingJobName"] for page in pages for item in page["Results"]) == both
+    assert refused(server.sagemaker.search, Resource="ModelCard")[0] == "ValidationException"
+    wrong = {"Filters": [where("Metrics.ndcg", "GreaterThan", "much")]}
+    assert refused(server.sagemaker.search, Resource="TrainingJob", SearchExpression=wrong)[0] == "ValidationException"
+    for resource in ("Endpoint", "ModelPackage", "ModelPackageGroup", "HyperParameterTuningJob"):
+        assert "Results" in server.sagemaker.search(Resource=resource)
+
+
 def test_requests_that_aws_refuses_are_refused(server: Server) -> None:
     code, said = refused(server.train, name="under_score")
     assert code == "ValidationException"
@@ -415,6 +453,9 @@ def test_versions_are_registered_approved_and_only_then_deployable(server: Serve
     second = sm.create_model_package(**package_request("ranker", uri))["ModelPackageArn"]
     listed = sm.list_model_packages(ModelPackageGroupName="ranker", SortOrder="Descending")["ModelPackageSummaryList"]
     assert [item["ModelPackageVersion"] for item in listed] == [2, 1]
+    both = sm.batch_describe_model_package(ModelPackageArnList=[first, f"{second}9"])
+    assert both["ModelPackageSummaries"][first]["InferenceSpecification"]["Containers"][0]["ModelDataUrl"] == uri
+    assert both["BatchDescribeModelPackageErrorMap"][f"{second}9"]["ErrorCode"] == "ValidationException"
     container = {"ModelPackageName": first}
     code, said = refused(sm.create_model, ModelName="from-package", PrimaryContainer=container, ExecutionRoleArn=ROLE)
     assert (code, "only an Approved version" in said) == ("ValidationException", True)
@@ -482,6 +523,20 @@ def test_an_endpoint_answers_with_its_variant_and_digest(server: Server) -> None
     server.sagemaker.delete_endpoint_config(EndpointConfigName="answers-1")
     assert refused(server.sagemaker.describe_endpoint, EndpointName="answers")[0] == "ValidationException"
     assert refused(server.ask, endpoint="answers")[0] == "ValidationError"
+
+
+def test_a_streamed_answer_comes_in_parts(server: Server) -> None:
+    server.endpoint("streams", model_archive("one"))
+    ask = server.runtime.invoke_endpoint_with_response_stream
+    long = {"x": "é" * 100_000}
+    body = json.dumps(long, ensure_ascii=False).encode()
+    response = ask(EndpointName="streams", Body=body, ContentType="application/json", Accept="application/json")
+    parts = [event["PayloadPart"]["Bytes"] for event in response["Body"]]
+    assert json.loads(b"".join(parts)) == {**long, "name": "one"}
+    assert len(parts) > 1
+    assert (response["ContentType"], response["InvokedProductionVariant"]) == ("application/json", "AllTraffic")
+    assert refused(ask, EndpointName="streams", Body=b"{}", ContentType="application/json")[0] == "ModelError"
+    assert refused(ask, EndpointName="nobody", Body=b"{}")[0] == "ValidationError"
 
 
 def test_errors_of_the_model_become_model_errors_without_a_traceback(server: Server) -> None:
@@ -567,6 +622,16 @@ def test_two_variants_share_the_traffic_and_can_be_named(server: Server) -> None
     assert server.settled("two")["EndpointStatus"] == "InService"
     assert {server.ask("two")["InvokedProductionVariant"] for _ in range(20)} == {"Right"}
     assert json.loads(server.ask("two", TargetVariant="Left")["Body"].read())["name"] == "left"
+    turned = [{"VariantName": "Left", "DesiredWeight": 1.0}, {"VariantName": "Right", "DesiredWeight": 0.0}]
+    change = server.sagemaker.update_endpoint_weights_and_capacities
+    change(EndpointName="two", DesiredWeightsAndCapacities=turned)
+    assert {server.ask("two")["InvokedProductionVariant"] for _ in range(20)} == {"Left"}
+    shown = server.sagemaker.describe_endpoint(EndpointName="two")["ProductionVariants"]
+    assert [(item["VariantName"], item["CurrentWeight"]) for item in shown] == [("Left", 1.0), ("Right", 0.0)]
+    for wrong in ([{"VariantName": "Left", "DesiredWeight": 0.0}], [{"VariantName": "Middle", "DesiredWeight": 1.0}]):
+        code, _ = refused(change, EndpointName="two", DesiredWeightsAndCapacities=wrong)
+        assert code == "ValidationException"
+    assert {server.ask("two")["InvokedProductionVariant"] for _ in range(20)} == {"Left"}
 
 
 def test_a_crashed_worker_is_restarted(server: Server) -> None:
@@ -713,7 +778,7 @@ def test_stop_gives_up_what_is_under_way_and_says_so_after_the_next_start(own_se
 
 
 def test_every_operation_of_the_server_is_executed_by_a_test_here() -> None:
-    text = Path(__file__).read_text() + (Path(__file__).parent / "local_sagemaker_tools.py").read_text()
+    text = "".join(path.read_text() for path in sorted(Path(__file__).parent.glob("*local_sagemaker*.py")))
     from botocore import xform_name
 
     missing = [name for _, operations in ALL.values() for name in operations if xform_name(name) not in text]
