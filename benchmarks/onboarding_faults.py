@@ -5,8 +5,9 @@ by one process after the other over HTTP: real ones, that are forked, that are k
 begin anew. Meanwhile the server bans, fails, resets and cuts; the disk of the store or the ledger is full; another
 process holds the ledger; the lake refuses; the clock steps; two daemons work at once. Every day ends with fault-free
 ticks, and is then compared with what the server published: `lost`, `doubled`, `wrong` (bytes, companies, times) and
-`false_completeness` must be 0. The last is looked for after every process, too. `asked_while_banned` counts requests
-that began after their process could know of the ban. The same seed draws the same days and faults; how threads are
+`false_completeness` must be 0. The last is looked for after every process, too. `asked_while_banned` counts requests that
+the server got during a ban: those on their way when it began, and those of a process whose clock was 15 h ahead.
+The same seed draws the same days and faults; how threads are
 scheduled is not drawn. A line of progress every 10 s; the last line is a flat JSON object.
 """
 

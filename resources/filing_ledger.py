@@ -644,11 +644,33 @@ class SqlFilingLedger(ConfigurableResource):
             )
         ]
         self._update(connection, filings, source, completed)
-        self._unite(connection, source, {filing_id: ref.parties for filing_id, ref in refs.items()})
+        grown = self._unite(connection, source, {filing_id: ref.parties for filing_id, ref in refs.items()})
+        told = {
+            filing_id
+            for filing_id, row in known.items()
+            if (row.accepted_at is None and refs[filing_id].accepted_at) or (not row.form and refs[filing_id].form)
+        }
+        self._to_be_told(connection, source, [known[one] for one in (told | grown) & known.keys()], refs)
         return inserted
 
-    def _unite(self, connection: Connection, source: Source, parties: dict[str, tuple[Party, ...]]) -> None:
-        """Write the parties of those filings whose set grows."""
+    def _to_be_told(
+        self, connection: Connection, source: Source, rows: Sequence[Any], refs: dict[str, FilingRef]
+    ) -> None:
+        """What a later witness adds to filings that are in the lake is to be published, too."""
+        values = [
+            {
+                "id": row.filing_id,
+                "state": "parsed" if row.state == "published" else row.state,
+                "published_version": -1,
+                "available_at": _not_before(row.available_at, row.accepted_at or refs[row.filing_id].accepted_at),
+            }
+            for row in rows
+            if row.state in ("published", "refused")
+        ]
+        self._update(connection, _tables().filings, source, values)
+
+    def _unite(self, connection: Connection, source: Source, parties: dict[str, tuple[Party, ...]]) -> set[str]:
+        """Write the parties of those filings whose set grows; returns their ids."""
         from sqlalchemy import insert
 
         table = _tables().parties
@@ -674,6 +696,7 @@ class SqlFilingLedger(ConfigurableResource):
         ]
         if values:
             connection.execute(insert(table), values)
+        return set(grown)
 
     def _parties(self, connection: Connection, source: Source, ids: list[str]) -> dict[str, tuple[Party, ...]]:
         from sqlalchemy import select
@@ -828,6 +851,11 @@ def _due(at: datetime | None) -> list[Any]:
 def _queued(slot: datetime, now: datetime) -> datetime:
     """The slot that is next in the queue: none in the past, and none that only a clock set back could have left."""
     return slot if now < slot <= now + LONGEST_QUEUE else now
+
+
+def _not_before(available_at: datetime | None, accepted_at: datetime | None) -> datetime | None:
+    """Nothing is available before its acceptance, also where that was told later."""
+    return max(available_at, accepted_at) if available_at and accepted_at else available_at
 
 
 def _with_witness(known: str, witness: str) -> str:

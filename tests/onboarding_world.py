@@ -290,8 +290,10 @@ class World:
             due = available_at(one.accepted_at, ledger_row.first_seen_at, modified, one.form)
             if row["available_at"] != due:
                 found.wrong.append(f"{one.filing_id}: available at {row['available_at']}, not {due}")
-        if ledger_row.state in ("published", "refused") and filing_rows([ledger_row]).to_pylist() != [row]:
-            found.wrong.append(f"{one.filing_id}: the lake and the ledger differ")
+        told = filing_rows([ledger_row]).to_pylist()[0]
+        differ = {name: (row[name], value) for name, value in told.items() if row[name] != value}
+        if ledger_row.state in ("published", "refused") and differ:
+            found.wrong.append(f"{one.filing_id}: the lake and the ledger differ: {differ}")
         return {version.uri for version in versions}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -568,3 +569,20 @@ def test_an_attempt_that_something_else_ended_is_not_counted(ledger: SqlFilingLe
     again, fresh = ledger.pending("edgar", DAY, due_at=LATER)
     assert (again.attempts, again.next_attempt_at) == (1, LATER)
     assert (fresh.attempts, fresh.next_attempt_at) == (0, None)
+
+
+def test_what_a_later_witness_adds_to_a_published_filing_is_published_too(ledger: SqlFilingLedger) -> None:
+    bare = replace(ref(1), accepted_at=None)
+    ledger.discovered([bare], seen_at=NOON, witness="index")
+    fetch(ledger)
+    ledger.parsed_many("edgar", [Parsed(bare.filing_id, None)])
+    ledger.published("edgar", [bare.filing_id], at=NOON)
+    assert ledger.unpublished("edgar", DAY) == []
+    ledger.discovered([replace(bare, accepted_at=LATER)], seen_at=LATER, witness="feed")
+    (row,) = ledger.unpublished("edgar", DAY)
+    assert (row.state, row.ref.accepted_at, row.version) == ("parsed", LATER, 1)
+    assert row.available_at is not None
+    assert row.available_at >= LATER
+    ledger.published("edgar", [bare.filing_id], at=LATER)
+    ledger.discovered([replace(bare, accepted_at=LATER)], seen_at=LATER, witness="feed")
+    assert ledger.unpublished("edgar", DAY) == []
