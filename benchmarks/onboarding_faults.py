@@ -7,8 +7,8 @@ process holds the ledger; the lake refuses; the clock steps; two daemons work at
 ticks, and is then compared with what the server published: `lost`, `doubled`, `wrong` (bytes, companies, times) and
 `false_completeness` must be 0. The last is looked for after every process, too. `asked_while_banned` counts requests that
 the server got during a ban: those on their way when it began, and those of a process whose clock was 15 h ahead.
-The same seed draws the same days and faults; how threads are
-scheduled is not drawn. A line of progress every 10 s; the last line is a flat JSON object.
+The same seed draws the same days and faults; how threads are scheduled is not drawn.
+A line of progress every 10 s; the last line is a flat JSON object.
 """
 
 from __future__ import annotations
@@ -308,6 +308,7 @@ def main() -> int:
     ends, said = time.monotonic() + arguments.minutes * 60, time.monotonic()
     with tempfile.TemporaryDirectory(prefix="ledgerline-faults-") as temporary:
         root = Path(temporary)
+        tempfile.tempdir = temporary  # what killed processes leave of bodies goes with it
         _, whole_day = a_day_of_filings(root / "sample")
         filings = thinned(whole_day, arguments.filings)
         while totals["runs"] < arguments.runs if arguments.runs else time.monotonic() < ends:

@@ -8,7 +8,12 @@ is complete is in `completeness.py`.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
+import stat
 import tempfile
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -61,6 +66,9 @@ OLD = timedelta(days=7)  # what an index of last week lists and nobody serves wa
 # A filing on whose account a worker died so often is set aside: it would kill the next one too.
 KILLS = 5
 SUSPECTS_TOGETHER = 20
+
+BODIES_UNDER_WAY = "ledgerline-bodies-"  # a folder of this name below the temporary one
+SCRAP_SECONDS = 86_400  # no call takes a day, so that an older folder is that of a process that was killed
 
 Report = Callable[[str], object]
 Clock = Callable[[], datetime]
@@ -116,7 +124,8 @@ def onboard_day(
         f"{regulator.source} {day}: {discovered} filings listed in {poll.pages} pages read, {new} new of this and other days"
     )
 
-    with tempfile.TemporaryDirectory(prefix="ledgerline-bodies-") as folder:
+    _remove_scraps(Path(tempfile.gettempdir()), older_than=time.time() - SCRAP_SECONDS)
+    with tempfile.TemporaryDirectory(prefix=BODIES_UNDER_WAY) as folder:
         desk = _Desk(regulator, day, ledger, objects, lake, clock, say, Path(folder))
         desk.publish()  # what an earlier call parsed and did not publish
         try:
@@ -170,6 +179,15 @@ def filing_rows(rows: Sequence[LedgerRow]) -> pa.Table:
         ],
         schema=FILINGS,
     )
+
+
+def _remove_scraps(temporary: Path, *, older_than: float) -> None:
+    """Remove what killed processes of this user left of bodies; `older_than` is in seconds since 1970."""
+    for folder in temporary.glob(f"{BODIES_UNDER_WAY}*"):
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            about = folder.lstat()
+            if stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid() and about.st_mtime < older_than:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def next_delay(tries: int) -> timedelta:

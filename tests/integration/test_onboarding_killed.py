@@ -7,6 +7,7 @@ one finishes the day: nothing is lost, doubled or claimed complete that is not, 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -136,22 +137,24 @@ def kill_everywhere(folder: Path, worker: int) -> None:
         shutil.rmtree(place)
 
 
-def run(*arguments: str) -> subprocess.Popen[str]:
+def run(step: str, folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """A process of its own, whose bodies under way are left below the folder, too."""
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.integration.test_onboarding_killed", *arguments],
-        cwd=Path(__file__).resolve().parents[2], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "tests.integration.test_onboarding_killed", step, str(folder), *arguments],
+        cwd=Path(__file__).resolve().parents[2], env={**os.environ, "TMPDIR": str(folder)}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
 
 def test_whatever_the_step_at_which_a_process_is_killed_the_next_one_finishes_the_day_once(tmp_path: Path) -> None:
-    counting = run("count", str(tmp_path))
+    counting = run("count", tmp_path)
     _, errors = counting.communicate(timeout=60)
     assert counting.returncode == 0, errors
     parts = json.loads((tmp_path / "boundaries.json").read_text())
     labels = Counter(label for part in parts for label in part)
     assert len(labels) == 9, labels
     assert min(labels.values()) >= 4, labels
-    workers = [run("kill", str(tmp_path), str(worker)) for worker in range(WORKERS)]
+    workers = [run("kill", tmp_path, str(worker)) for worker in range(WORKERS)]
     outcomes = []
     for worker in workers:
         printed, errors = worker.communicate(timeout=280)

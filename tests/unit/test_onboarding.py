@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
@@ -336,6 +338,23 @@ def test_what_is_never_served_is_set_aside_after_a_day_and_says_how_often_it_was
     row = world.lake.held["edgar", accession(7)]
     assert (row["reason"], row["detail"]) == ("not_served", "later (tried 14 times)")
     assert world.now - NOW > timedelta(days=1)
+
+
+def test_bodies_under_way_of_a_process_that_was_killed_are_removed_a_day_later(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    old, young = tmp_path / f"{onboarding.BODIES_UNDER_WAY}old", tmp_path / f"{onboarding.BODIES_UNDER_WAY}young"
+    for folder in (old, young):
+        folder.mkdir()
+        (folder / "0000320193-25-000001").write_bytes(b"half a body")
+    (tmp_path / f"{onboarding.BODIES_UNDER_WAY}link").symlink_to(young)
+    os.utime(old, (0, 0))
+    world.onboard()
+    assert [path.name.rpartition("-")[2] for path in sorted(tmp_path.glob(f"{onboarding.BODIES_UNDER_WAY}*"))] == [
+        "link",
+        "young",
+    ]
 
 
 def test_delays_grow_to_four_hours() -> None:
