@@ -740,9 +740,7 @@ class DartHttp:
         if answer.status == NOT_MODIFIED:
             return None
         if error is None:
-            # DART sends no Last-Modified; what a backfill sees years later was public at the end of its day.
-            released = answer.last_modified or end_of_day(ref.day, KOREA)
-            return FetchedFiling(ref, into, answer.size, answer.sha256, released, answer.etag)
+            return FetchedFiling(ref, into, answer.size, answer.sha256, answer.last_modified, answer.etag)
         if error[0] == "014":
             raise NotYetThere(f"{ref.filing_id} is listed, and DART has no document of it yet (014)")
         self._raise_for(*error)

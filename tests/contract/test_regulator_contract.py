@@ -21,7 +21,7 @@ from resources.filing_ledger import SqlFilingLedger
 from resources.regulators import DartArchive, DartHttp, EdgarArchive, EdgarHttp, RegulatorSet
 from tests.servers.clock import VirtualClock
 from tests.servers.edgar import EdgarServer
-from tests.servers.edgar_filings import a_day_of_filings
+from tests.servers.edgar_filings import a_day_of_filings, moved
 from tests.servers.regulator_server import KEY, RegulatorServer
 from tests.servers.small_archive import DART_LIST, DAY, EDGAR, NEXT_DAY, write_small_archive
 from tests.shared_data import shared_data
@@ -322,6 +322,7 @@ def test_throttling_stops_every_process_for_ten_minutes(
         ("unavailable", "daily-index"),
         ("unavailable", "start=100"),
         ("access_denied", "browse-edgar"),
+        ("empty_page", "start=0"),  # the real feed always has rows
     ],
 )
 def test_a_failed_read_is_never_an_empty_or_a_short_list(
@@ -565,6 +566,21 @@ def test_a_holiday_has_an_empty_index_and_a_day_that_goes_on_has_none(tmp_path: 
         weekend = edgar.index(saturday)
         assert weekend is not None
         assert weekend.final
+
+
+def test_a_holiday_at_the_end_of_a_quarter_is_told_by_the_index_of_the_next_one(tmp_path: Path) -> None:
+    day, holiday = date(2027, 12, 30), date(2027, 12, 31)  # a Friday; 1 January is a Saturday
+    recorded, filings = a_day_of_filings(tmp_path / "sample", limit=5)
+    after = [*moved(filings, (day - recorded).days), *moved(filings, (date(2028, 1, 3) - recorded).days)]
+    clock = VirtualClock(datetime(2028, 1, 3, 12, tzinfo=EASTERN))
+    ledger = SqlFilingLedger(url=f"sqlite:///{tmp_path}/ledger.db")
+    with EdgarServer(after, clock=clock, holidays=frozenset({holiday})) as server:
+        edgar = EdgarHttp(USER_AGENT, lease=ledger, base_url=server.url, clock=clock, sleep=clock.sleep)
+        assert edgar.index(holiday) is None
+        clock.advance_to(datetime(2028, 1, 3, 23, tzinfo=EASTERN))
+        index = edgar.index(holiday)
+        assert index is not None
+        assert (index.refs, index.final) == ((), True)
 
 
 def test_a_second_witness_confirms_only_what_it_dates_to_the_day(tmp_path: Path) -> None:

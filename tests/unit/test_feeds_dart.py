@@ -65,6 +65,14 @@ def test_what_is_no_list_is_unreadable_and_not_empty(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    "number", ["../../../etc/cron.d/x", "2023020780070", "２０２３０２０７８００７０４", 20230207800704]
+)
+def test_a_number_that_is_none_is_unreadable_since_it_names_files(number: object) -> None:
+    with pytest.raises(UnreadablePage, match=r"rcept_no|cannot be read"):
+        parse_dart_list(json.dumps({**PAGE, "list": [{**ROW, "rcept_no": number}]}).encode())
+
+
+@pytest.mark.parametrize(
     ("title", "form"),
     [
         ("[기재정정]사업보고서", "사업보고서"),
