@@ -441,12 +441,10 @@ class EdgarHttp:
         listed (a holiday); else EDGAR has not written it yet."""
         from ledgerline.filings.feeds import UnreadablePage, parse_master_index
 
-        quarter = f"/Archives/edgar/daily-index/{day.year}/QTR{(day.month - 1) // 3 + 1}"
-        name = f"master.{day:%Y%m%d}.idx"
-        answer = self._get(f"{quarter}/{name}", backfill=not self._is_live(day))
+        answer = self._get(f"{_quarter(day)}/master.{day:%Y%m%d}.idx", backfill=not self._is_live(day))
         closes = datetime.combine(day + timedelta(days=1), datetime.min.time(), EASTERN) + timedelta(hours=INDEX_FINAL)
         if answer is None:
-            if day.weekday() >= SATURDAY or self._later_index_is_listed(day, quarter):
+            if day.weekday() >= SATURDAY or self._later_index_is_listed(day):
                 return DayIndex("edgar", day, (), final=self._clock() >= closes)
             return None
         try:
@@ -518,18 +516,23 @@ class EdgarHttp:
         written = datetime.combine(day, datetime.min.time(), EASTERN) + timedelta(hours=hour, minutes=minute)
         return self._clock() >= written
 
-    def _later_index_is_listed(self, day: date, quarter: str) -> bool:
-        """Whether the quarter's folder lists an index of a later day, and none of this one."""
+    def _later_index_is_listed(self, day: date) -> bool:
+        """Whether EDGAR lists an index of a later day, and none of this one. The quarter's folder says so, and of a
+        holiday at its end (31 December 2027) the next one."""
         from ledgerline.filings.feeds import UnreadablePage, parse_index_listing
 
-        answer = self._get(f"{quarter}/index.json", backfill=not self._is_live(day))
-        if answer is None:
-            return False
-        try:
-            days = parse_index_listing(answer.body)
-        except UnreadablePage as error:
-            raise RegulatorUnavailable(f"edgar: {quarter}: {error}; it is tried again with the next run") from error
-        return day not in days and any(listed > day for listed in days)
+        today = eastern_day(self._clock())
+        for quarter in dict.fromkeys((_quarter(day), _quarter(min(today, day + timedelta(days=7))))):
+            answer = self._get(f"{quarter}/index.json", backfill=not self._is_live(day))
+            if answer is None:
+                continue
+            try:
+                days = parse_index_listing(answer.body)
+            except UnreadablePage as error:
+                raise RegulatorUnavailable(f"edgar: {quarter}: {error}; it is tried again with the next run") from error
+            if day in days or any(listed > day for listed in days):
+                return day not in days
+        return False
 
     def _walk_feed(self, day: date, known: KnownFilings, since: datetime | None) -> Poll:
         """Pages, newest first, until a page holds nothing new and reaches back before `since` (or the start of the day).
@@ -549,6 +552,8 @@ class EdgarHttp:
                 if pages == 0:
                     raise
                 return Poll({"feed": refs}, connected=False, pages=pages, asked_at=asked_at, failure=failure)
+            if not page and pages == 0:
+                raise RegulatorUnavailable("edgar: the feed has no row; it is tried again with the next run")
             pages += 1
             asked_at = asked_at or at
             ids = {ref.filing_id for ref in page}
@@ -610,6 +615,11 @@ class EdgarHttp:
         raise RegulatorUnavailable(
             f"edgar: {path} answers {answer.status} (maintenance or a fault); it is tried again with the next run"
         )
+
+
+def _quarter(day: date) -> str:
+    """The folder of the daily indexes of the day's quarter."""
+    return f"/Archives/edgar/daily-index/{day.year}/QTR{(day.month - 1) // 3 + 1}"
 
 
 class _NothingKnown:

@@ -151,6 +151,7 @@ def edgar_refusal(status: int, body: bytes) -> Refusal | None:
 
 # ------------------------------------------------------------------------------------------------ DART
 
+RCEPT_NO = re.compile(r"\d{14}", re.ASCII)
 CORRECTION = re.compile(r"^(?:\[[^\]]{2,10}\]\s*)+")
 DART_MEANING: dict[str, Literal["ok", "empty", "configuration", "absent", "quota", "unavailable", "client"]] = {
     "000": "ok",
@@ -195,7 +196,9 @@ def parse_dart_list(body: bytes) -> DartPage:
 
 
 def _dart_ref(row: dict[str, str]) -> FilingRef:
-    """`rm` changes later and says nothing about the filing itself, so it is left out."""
+    """`rm` changes later and says nothing about the filing itself, so it is left out. The number names files."""
+    if not RCEPT_NO.fullmatch(row["rcept_no"]):
+        raise UnreadablePage(f"{row['rcept_no'][:40]!r} is no rcept_no")
     title = row["report_nm"].strip()
     parties = (Party(row["corp_code"], row["corp_name"].strip(), "Filer"),)
     return FilingRef(
