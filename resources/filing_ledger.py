@@ -8,7 +8,7 @@ process may be killed between any two of them. What a state means and in which o
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
@@ -221,11 +221,21 @@ class SqlFilingLedger(ConfigurableResource):
             ]
             self._update(connection, filings, source, values)
 
-    def published(self, source: Source, filing_ids: Sequence[str], *, at: datetime) -> None:
-        """The lake holds the newest version of these filings: parsed becomes published; refused stays refused."""
+    def published(self, source: Source, versions: Mapping[str, int], *, at: datetime) -> None:
+        """The lake holds these versions (filing id -> version): parsed becomes published; refused stays refused.
+
+        A newer version, parsed meanwhile by another process, stays to be published; one that the lake held already, and
+        that an older one may just have overwritten, is to be published again.
+        """
         filings = _tables().filings
         with self._write() as connection:
-            known = self._states(connection, source, filing_ids)
+            known = self._states(connection, source, list(versions))
+            overwritten = [
+                {"id": filing_id, "state": "parsed", "published_version": -1}
+                for filing_id, row in known.items()
+                if row.state == "published" and row.version > versions[filing_id]
+            ]
+            self._update(connection, filings, source, overwritten)
             values = [
                 {
                     "id": filing_id,
@@ -236,7 +246,7 @@ class SqlFilingLedger(ConfigurableResource):
                     "next_attempt_at": None,
                 }
                 for filing_id, row in known.items()
-                if row.state in ("parsed", "refused")
+                if row.state in ("parsed", "refused") and row.version == versions[filing_id]
             ]
             self._update(connection, filings, source, values)
 

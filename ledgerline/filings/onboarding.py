@@ -360,7 +360,7 @@ class _Desk:
         if not rows:
             return
         write = self.lake.merge(TABLE, filing_rows(rows), keys=KEYS)
-        self.ledger.published(self.source, [row.ref.filing_id for row in rows], at=self.clock())
+        self.ledger.published(self.source, {row.ref.filing_id: row.version for row in rows}, at=self.clock())
         refused = Counter(row.reason or "" for row in rows if row.state == "refused")
         self.refused += refused
         self.published += len(rows) - refused.total()

@@ -310,8 +310,12 @@ class FilingLedger(KnownFilings, Protocol):
         """Filings that were asked for in vain stay as they are until their next attempt."""
         ...
 
-    def published(self, source: Source, filing_ids: Sequence[str], *, at: datetime) -> None:
-        """The lake holds the newest version of these filings: parsed becomes published; refused stays refused."""
+    def published(self, source: Source, versions: Mapping[str, int], *, at: datetime) -> None:
+        """The lake holds these versions (filing id -> version): parsed becomes published; refused stays refused.
+
+        A newer version, parsed meanwhile by another process, stays to be published; one that the lake held already, and
+        that an older one may just have overwritten, is to be published again.
+        """
         ...
 
     def checked(self, source: Source, filing_ids: Sequence[str], *, at: datetime) -> None:

@@ -15,6 +15,7 @@ from ledgerline.filings.ports import DayClaim, DayTotal, Fetched, Moments, Parse
 from ledgerline.filings.records import FilingRef, Party
 from resources.filing_ledger import SqlFilingLedger, _tables
 from resources.ledger_schema import FIRST, VERSION_TABLE, run_revisions
+from tests.publishing import publish
 
 DAY = date(2025, 3, 14)
 NOON = datetime(2025, 3, 14, 16, 0, tzinfo=timezone.utc)
@@ -110,7 +111,7 @@ def test_a_filing_goes_through_its_states_and_repeating_a_transition_changes_not
         (row,) = ledger.unpublished("edgar", DAY)
         assert (row.state, row.ref.accepted_at) == ("parsed", LATER)
     for _ in range(2):
-        ledger.published("edgar", [filing_id], at=LATER)
+        publish(ledger, "edgar", [filing_id], at=LATER)
         assert ledger.unpublished("edgar", DAY) == []
         assert ledger.pending("edgar", DAY) == []
         assert ledger.counts() == {("edgar", "2025-03-14", "published"): 1}
@@ -125,7 +126,7 @@ def test_a_filing_goes_through_its_states_and_repeating_a_transition_changes_not
 def test_a_state_cannot_be_skipped(ledger: SqlFilingLedger) -> None:
     ledger.discovered([ref(1)], seen_at=NOON)
     ledger.parsed_many("edgar", [Parsed(ref(1).filing_id, NOON)])
-    ledger.published("edgar", [ref(1).filing_id], at=LATER)
+    publish(ledger, "edgar", [ref(1).filing_id], at=LATER)
     assert [row.state for row in ledger.rows("edgar", DAY)] == ["discovered"]
 
 
@@ -136,16 +137,30 @@ def test_a_refused_filing_keeps_its_reason_and_is_unpublished_until_the_lake_has
     (row,) = ledger.unpublished("edgar", DAY)
     assert (row.state, row.reason, row.detail, row.sha256) == ("refused", "truncated", "no closing tag", "a" * 64)
     assert ledger.pending("edgar", DAY) == []
-    ledger.published("edgar", [ref(1).filing_id], at=LATER)
+    publish(ledger, "edgar", [ref(1).filing_id], at=LATER)
     assert ledger.unpublished("edgar", DAY) == []
     assert ledger.counts() == {("edgar", "2025-03-14", "refused"): 1}
+
+
+def test_a_version_that_was_parsed_while_an_older_one_was_published_is_published_too(ledger: SqlFilingLedger) -> None:
+    filing_id = ref(1).filing_id
+    ledger.discovered([ref(1)], seen_at=NOON)
+    for sha256 in ("a" * 64, "b" * 64):
+        fetch(ledger, sha256=sha256)
+        ledger.parsed_many("edgar", [Parsed(filing_id, NOON)])
+    ledger.published("edgar", {filing_id: 1}, at=LATER)  # by a process that read the rows before the second fetch
+    assert [(row.state, row.version) for row in ledger.unpublished("edgar", DAY)] == [("parsed", 2)]
+    ledger.published("edgar", {filing_id: 2}, at=LATER)
+    assert ledger.unpublished("edgar", DAY) == []
+    ledger.published("edgar", {filing_id: 1}, at=LATER)  # by one that was slower still: the lake holds its version now
+    assert [(row.state, row.version) for row in ledger.unpublished("edgar", DAY)] == [("parsed", 2)]
 
 
 def test_changed_bytes_are_a_new_version_and_the_old_one_is_kept(ledger: SqlFilingLedger) -> None:
     ledger.discovered([ref(1)], seen_at=NOON)
     fetch(ledger)
     ledger.parsed_many("edgar", [Parsed(ref(1).filing_id, NOON)])
-    ledger.published("edgar", [ref(1).filing_id], at=LATER)
+    publish(ledger, "edgar", [ref(1).filing_id], at=LATER)
     fetch(ledger, sha256="b" * 64)
     (row,) = ledger.pending("edgar", DAY)
     assert (row.state, row.version, row.sha256) == ("fetched", 2, "b" * 64)
@@ -169,7 +184,7 @@ def test_an_attempt_is_counted_before_it_is_made_and_the_next_one_waits_for_its_
     assert ledger.pending("edgar", DAY, due_at=NOON)[0].next_attempt_at is None
     fetch(ledger)
     ledger.parsed_many("edgar", [Parsed(ref(1).filing_id, NOON)])
-    ledger.published("edgar", [ref(1).filing_id], at=LATER)
+    publish(ledger, "edgar", [ref(1).filing_id], at=LATER)
     row = ledger.row("edgar", ref(1).filing_id)
     assert row is not None
     assert (row.attempts, row.detail, row.published_at) == (0, None, LATER)
@@ -233,7 +248,7 @@ def test_a_filing_that_is_taken_up_again_starts_from_its_kept_body(ledger: SqlFi
     fetch(ledger)
     ledger.parsed_many("edgar", [Parsed(ref(1).filing_id, NOON)])
     ledger.refused_many("edgar", [Refusal(ref(2).filing_id, "not_served", "x")])
-    ledger.published("edgar", [ref(1).filing_id, ref(2).filing_id], at=LATER)
+    publish(ledger, "edgar", [ref(1).filing_id, ref(2).filing_id], at=LATER)
     assert ledger.reopened("edgar", [ref(number).filing_id for number in (1, 2, 3, 9)]) == 2
     assert [(row.state, row.reason, row.version) for row in ledger.rows("edgar", DAY)] == [
         ("fetched", None, 1),
@@ -253,7 +268,7 @@ def test_a_refused_filing_is_fetched_again_where_that_is_asked_for_and_a_publish
         fetch(ledger, number)
     ledger.parsed_many("edgar", [Parsed(ids[0], NOON)])
     ledger.refused_many("edgar", [Refusal(ids[1], "truncated", "x")])
-    ledger.published("edgar", ids, at=LATER)
+    publish(ledger, "edgar", ids, at=LATER)
     assert ledger.reopened("edgar", ids, fetch_again=True) == 2
     assert [row.state for row in ledger.rows("edgar", DAY)] == ["fetched", "discovered"]
     fetch(ledger, 2)  # the same bytes
@@ -264,7 +279,7 @@ def test_a_refused_filing_is_fetched_again_where_that_is_asked_for_and_a_publish
 def published(ledger: SqlFilingLedger, number: int, at: datetime, **facts) -> None:
     fetch(ledger, number)
     ledger.parsed_many("edgar", [Parsed(ref(number).filing_id, NOON, **facts)])
-    ledger.published("edgar", [ref(number).filing_id], at=at)
+    publish(ledger, "edgar", [ref(number).filing_id], at=at)
 
 
 def test_the_days_that_have_filings_are_found_from_either_end(ledger: SqlFilingLedger) -> None:
@@ -286,7 +301,7 @@ def test_a_day_is_summed_up_by_state_and_reason_with_what_is_late(ledger: SqlFil
     published(ledger, 2, LATER)
     fetch(ledger, 2, "b" * 64)
     ledger.parsed_many("edgar", [Parsed(ref(2).filing_id, NOON)])
-    ledger.published("edgar", [ref(2).filing_id], at=LATER)
+    publish(ledger, "edgar", [ref(2).filing_id], at=LATER)
     fetch(ledger, 3)
     ledger.refused_many(
         "edgar", [Refusal(ref(3).filing_id, "truncated", "x"), Refusal(ref(4).filing_id, "poison", "x")]
@@ -436,7 +451,7 @@ def test_nothing_given_is_nothing_done(ledger: SqlFilingLedger) -> None:
     assert ledger.discovered([], seen_at=NOON) == 0
     ledger.fetched_many("edgar", [])
     ledger.parsed_many("edgar", [])
-    ledger.published("edgar", [], at=LATER)
+    publish(ledger, "edgar", [], at=LATER)
     assert ledger.counts() == {}
 
 
@@ -576,13 +591,13 @@ def test_what_a_later_witness_adds_to_a_published_filing_is_published_too(ledger
     ledger.discovered([bare], seen_at=NOON, witness="index")
     fetch(ledger)
     ledger.parsed_many("edgar", [Parsed(bare.filing_id, None)])
-    ledger.published("edgar", [bare.filing_id], at=NOON)
+    publish(ledger, "edgar", [bare.filing_id], at=NOON)
     assert ledger.unpublished("edgar", DAY) == []
     ledger.discovered([replace(bare, accepted_at=LATER)], seen_at=LATER, witness="feed")
     (row,) = ledger.unpublished("edgar", DAY)
     assert (row.state, row.ref.accepted_at, row.version) == ("parsed", LATER, 1)
     assert row.available_at is not None
     assert row.available_at >= LATER
-    ledger.published("edgar", [bare.filing_id], at=LATER)
+    publish(ledger, "edgar", [bare.filing_id], at=LATER)
     ledger.discovered([replace(bare, accepted_at=LATER)], seen_at=LATER, witness="feed")
     assert ledger.unpublished("edgar", DAY) == []

@@ -33,6 +33,7 @@ from ledgerline.filings.records import FilingRef, Party
 from ledgerline.filings.remedies import REMEDIES, SET_ASIDE, remedy
 from ledgerline.filings.validity import Reason
 from resources.filing_ledger import SqlFilingLedger
+from tests.publishing import publish
 
 DAY = date(2025, 3, 14)
 NOON = datetime(2025, 3, 14, 16, 0, tzinfo=timezone.utc)
@@ -158,7 +159,7 @@ def test_a_source_is_summed_up_over_its_newest_days_and_older_days_that_wait_are
     )
     ledger.fetched_many("edgar", [Fetched(names[2], "a" * 64, 7, "s3://b/a", NOON)])
     ledger.parsed_many("edgar", [Parsed(names[2], NOON - timedelta(seconds=25))])
-    ledger.published("edgar", [names[2]], at=NOON + timedelta(seconds=60))
+    publish(ledger, "edgar", [names[2]], at=NOON + timedelta(seconds=60))
     ledger.refused_many("edgar", [Refusal(names[3], "not_served", "404"), Refusal(names[1], "truncated", "cut")])
     ledger.waiting_many("edgar", [Waiting(names[4], "not_served: 404", NOON + timedelta(hours=1))])
     ledger.completed(DayClaim("edgar", days[1], 1, "a" * 64, NOON))

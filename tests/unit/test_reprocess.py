@@ -13,6 +13,7 @@ from ledgerline.filings.ports import Fetched, Parsed, Refusal
 from ledgerline.filings.records import FilingRef
 from ledgerline.filings.reprocess import OUTDATED, Reprocessed, Selection, days_of, reprocess
 from resources.filing_ledger import SqlFilingLedger
+from tests.publishing import publish
 
 DAY, NEXT = date(2025, 3, 14), date(2025, 3, 17)
 NOON = datetime(2025, 3, 14, 16, 0, tzinfo=timezone.utc)
@@ -35,8 +36,8 @@ def ledger(tmp_path) -> SqlFilingLedger:
     made.parsed_many("edgar", [Parsed(accession(2), NOON, parser_version="0")])
     made.refused_many("edgar", [Refusal(accession(3), "truncated", "x"), Refusal(accession(4), "not_served", "x")])
     made.refused_many("dart", [Refusal(DART, "not_served", "014")])
-    made.published("edgar", [accession(one) for one in (1, 2, 3, 4)], at=NOON + timedelta(minutes=1))
-    made.published("dart", [DART], at=NOON + timedelta(minutes=1))
+    publish(made, "edgar", [accession(one) for one in (1, 2, 3, 4)], at=NOON + timedelta(minutes=1))
+    publish(made, "dart", [DART], at=NOON + timedelta(minutes=1))
     return made
 
 

@@ -11,6 +11,7 @@ from ledgerline.filings.ports import DayClaim, Fetched, Parsed, Refusal, Tick, W
 from ledgerline.filings.records import FilingRef, Party
 from ledgerline.filings.whereabouts import in_both_zones, parse_filing_id, where_is
 from resources.filing_ledger import SqlFilingLedger
+from tests import publishing
 
 DAY = date(2025, 3, 14)
 NOON = datetime(2025, 3, 14, 16, 0, tzinfo=timezone.utc)
@@ -34,7 +35,7 @@ def fetch(ledger: SqlFilingLedger, filing_id: str = ONE, digest: str = "a" * 64)
 
 def publish(ledger: SqlFilingLedger, filing_id: str = ONE, corrects: str | None = None) -> None:
     ledger.parsed_many("edgar", [Parsed(filing_id, NOON, parser_version="1", corrects=corrects)])
-    ledger.published("edgar", [filing_id], at=LATER)
+    publishing.publish(ledger, "edgar", [filing_id], at=LATER)
 
 
 def answer(ledger: SqlFilingLedger, text: str = ONE, **changes) -> tuple[str, dict[str, str]]:
@@ -118,7 +119,7 @@ def test_a_refused_filing_says_the_reason_and_the_remedy(ledger):
 def test_a_refusal_in_the_lake_is_not_called_published(ledger):
     fetch(ledger)
     ledger.refused_many("edgar", [Refusal(ONE, "truncated", "x")])
-    ledger.published("edgar", [ONE], at=LATER)
+    publishing.publish(ledger, "edgar", [ONE], at=LATER)
     _, facts = answer(ledger)
     assert facts["refusal in the lake"].startswith("2025-03-14 16:03:00 UTC")
     assert not {"published", "from available to published"} & set(facts)
