@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, get_args
 import dagster as dg
 from pydantic import Field
 
-from jobs.schedules import SATURDAY, day_of
+from jobs.schedules import day_of
 from ledgerline.errors import ConfigurationError
 from ledgerline.filings.ports import FilingLedger, LedgerWithLease, Regulators
 from ledgerline.filings.records import Source
-from ledgerline.filings.times import ZONES
+from ledgerline.filings.times import SATURDAY, ZONES
 from platform_assets.failures import NO_RUN_RETRY, permanent_failures
 from platform_assets.onboarding_monitor import parse_day
 from platform_assets.partitions import partition_key, source_day

@@ -10,7 +10,7 @@ import dagster as dg
 from jobs.selections import onboard, prove_complete, refresh_listings
 from ledgerline.filings.ports import FilingLedger, Regulators
 from ledgerline.filings.records import Source
-from ledgerline.filings.times import ZONES
+from ledgerline.filings.times import SATURDAY, ZONES
 from platform_assets.partitions import parse_partition_key, partition_key, source_day
 from platform_assets.runs import days_under_way
 
@@ -18,7 +18,6 @@ RUNNING = dg.DefaultScheduleStatus.RUNNING
 # EDGAR takes filings from 06:00 to 22:00 Eastern, DART from 07:00 to 19:00; what is late is found by the slow ticks.
 FILINGS = dg.AssetKey("filings")
 ONBOARDING_JOBS = (onboard.name, prove_complete.name)
-SATURDAY = 5
 WHOLE_AT = time(6)  # on the next day: EDGAR's daily index is written after 22:06, and EFFECT rows come after midnight
 TICKS = ("*/10 6-22 * * *", "*/30 0-5,23 * * *")
 PROVE_DAYS = 14  # what is older and was never proved needs a person: materialize complete_days of its range

@@ -37,7 +37,7 @@ from ledgerline.filings.ports import (
     RegulatorUnavailable,
 )
 from ledgerline.filings.records import FetchedFiling, FilingRef, RefusedFiling, Source
-from ledgerline.filings.times import EASTERN, KOREA, eastern_day, end_of_day, korean_day
+from ledgerline.filings.times import EASTERN, KOREA, SATURDAY, eastern_day, end_of_day, korean_day
 from resources.filing_ledger import SqlFilingLedger
 
 if TYPE_CHECKING:
@@ -69,7 +69,6 @@ INDEX_FINAL = 6  # hour Eastern of the next day: EFFECT rows of the day appear a
 LIST_FINAL = timedelta(hours=1)  # after the end of a Korean day
 MOST_CONFIRMED = 20  # companies that are asked about filings which the index lacks
 NOT_MODIFIED = 304
-SATURDAY = 5
 WALK_ROUNDS = 3
 BLOCK = 1 << 18
 GZIP = b"\x1f\x8b"

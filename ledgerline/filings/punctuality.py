@@ -6,13 +6,12 @@ from datetime import datetime, time, timedelta, timezone
 
 from ledgerline.filings.ports import Tick
 from ledgerline.filings.records import Source
-from ledgerline.filings.times import ZONES
+from ledgerline.filings.times import SATURDAY, ZONES
 
 # Three ticks by day, and by night: one that was slow and one that failed are no news yet.
 LATE_BY_DAY = timedelta(minutes=30)
 LATE_BY_NIGHT = timedelta(minutes=90)
 DAY_BEGINS = time(6)
-SATURDAY = 5
 
 
 def lateness(

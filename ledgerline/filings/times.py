@@ -13,6 +13,7 @@ from ledgerline.filings.records import Source
 
 EASTERN = ZoneInfo("America/New_York")
 KOREA = ZoneInfo("Asia/Seoul")
+SATURDAY = 5  # date.weekday(): from it on no regulator publishes
 # Whose calendar a source's days are of.
 ZONES: Mapping[Source, ZoneInfo] = {"edgar": EASTERN, "dart": KOREA}
 

@@ -13,12 +13,10 @@ import threading
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
-from ledgerline.filings.times import eastern_day, korean_day
+from ledgerline.filings.times import SATURDAY, eastern_day, korean_day
 from tests.servers.dart import DartServer, korean_reports
 from tests.servers.edgar import EdgarServer
 from tests.servers.edgar_filings import a_day_of_filings, moved
-
-SATURDAY = 5
 
 
 def business_days(last: date, count: int) -> list[date]:

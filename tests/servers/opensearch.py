@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import pwd
 import re
 import shutil
 import signal
@@ -23,6 +22,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from tests.servers.unprivileged import TEMPORARY, new_home, user_of
 
 VERSION, LUCENE = "3.8.0", "10.5.0"
 LEAST_JAVA = 21
@@ -40,7 +41,6 @@ MODULES = {
 }
 NOT_NEEDED = "modules/ingest-geoip", "modules/transport-grpc", "lib/tools"  # half of the bytes
 FETCH_SECONDS, START_SECONDS = 900, 120
-TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
 
 
 class NoOpenSearch(Exception):
@@ -56,7 +56,7 @@ class OpenSearchServer:
     def __enter__(self) -> OpenSearchServer:
         self._java = _java()
         distribution = _distribution()
-        self._as_user = _as_user()
+        self._as_user = user_of("nobody")
         self._home = _new_home(self._as_user)
         self._process: subprocess.Popen[bytes] | None = None
         try:
@@ -231,26 +231,12 @@ def _fetch(artifact: str, folder: Path) -> Path:
     return next(folder.glob(f"{artifact.split(':')[1]}-*"))
 
 
-def _as_user() -> dict[str, Any]:
-    if os.geteuid() != 0:
-        return {}
-    user = pwd.getpwnam("nobody")
-    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-
-
 def _new_home(as_user: dict[str, Any]) -> Path:
-    """A temporary folder that the server's user may enter."""
-    for parent in dict.fromkeys((tempfile.gettempdir(), *TEMPORARY)):
-        if not os.path.isdir(parent) or not os.access(parent, os.W_OK):
-            continue
-        home = Path(tempfile.mkdtemp(prefix="ledgerline-opensearch-", dir=parent))
-        if not as_user:
-            return home
-        os.chown(home, as_user["user"], as_user["group"])
-        if subprocess.run(["test", "-w", str(home)], cwd="/", **as_user).returncode == 0:
-            return home
-        home.rmdir()
-    raise NoOpenSearch(f"no folder of {tempfile.gettempdir()}, {', '.join(TEMPORARY)} can be entered by `nobody`")
+    home = new_home("opensearch", as_user)
+    if home is None:
+        folders = ", ".join((tempfile.gettempdir(), *TEMPORARY))
+        raise NoOpenSearch(f"no folder of {folders} can be entered by `nobody`")
+    return home
 
 
 def _free_ports(count: int) -> list[int]:

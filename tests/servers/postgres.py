@@ -6,8 +6,6 @@ then runs as `postgres`, in the first temporary folder that this user can enter.
 
 from __future__ import annotations
 
-import os
-import pwd
 import shutil
 import signal
 import socket
@@ -19,8 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.servers.unprivileged import TEMPORARY, new_home, user_of
+
 START_SECONDS = 30.0
-TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
 
 
 class NoPostgres(Exception):
@@ -72,27 +71,18 @@ def _programs() -> Path:
 
 
 def _as_user() -> dict[str, Any]:
-    if os.geteuid() != 0:
-        return {}
     try:
-        user = pwd.getpwnam("postgres")
+        return user_of("postgres")
     except KeyError:
         raise NoPostgres("PostgreSQL does not run as root, and there is no user `postgres` to run it as") from None
-    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
 
 def _new_home(as_user: dict[str, Any]) -> Path:
-    for parent in dict.fromkeys((tempfile.gettempdir(), *TEMPORARY)):
-        if not os.path.isdir(parent) or not os.access(parent, os.W_OK):
-            continue
-        home = Path(tempfile.mkdtemp(prefix="ledgerline-postgres-", dir=parent))
-        if not as_user:
-            return home
-        os.chown(home, as_user["user"], as_user["group"])
-        if subprocess.run(["test", "-w", str(home)], cwd="/", **as_user).returncode == 0:
-            return home
-        home.rmdir()
-    raise NoPostgres(f"no folder of {tempfile.gettempdir()}, {', '.join(TEMPORARY)} can be entered by `postgres`")
+    home = new_home("postgres", as_user)
+    if home is None:
+        folders = ", ".join((tempfile.gettempdir(), *TEMPORARY))
+        raise NoPostgres(f"no folder of {folders} can be entered by `postgres`")
+    return home
 
 
 def _run(command: list[str], home: Path, as_user: dict[str, Any]) -> None:
