@@ -30,8 +30,14 @@ IDLE_SECONDS = 300.0  # Neptune and what stands between drop idle connections; a
 # Before each further attempt, in seconds: a failover takes Neptune up to half a minute, a conflict is over in milliseconds.
 CONNECTION_PAUSES = (0.2, 1.0, 4.0, 10.0)
 CONFLICT_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
-# What Neptune says where the same request may succeed later; TransactionException is Gremlin Server's word for it.
-CONFLICTS = ("ConcurrentModificationException", "TransactionException", "Conflict: element modified")
+# What Neptune says where the same request may succeed later; TransactionException is Gremlin Server's word for it, and
+# "already exists" both say to the later of two merges of one new element: the next try finds it.
+CONFLICTS = (
+    "ConcurrentModificationException",
+    "TransactionException",
+    "Conflict: element modified",
+    "with id already exists",
+)
 BUSY = ("ThrottlingException", "TooManyRequestsException", "MemoryLimitExceededException")
 GONE = ("ReadOnlyViolationException", "ServerShutdownException", "Server disconnected")
 TIMEOUTS = ("TimeLimitExceededException", "598: ")
