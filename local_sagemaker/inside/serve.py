@@ -1,4 +1,4 @@
-"""Serves one model version: `serve.py MODEL_DIR CODE_DIR PROGRAM SOCKET`. One granian server in this one process.
+"""Serves one model version: `serve.py MODEL_DIR CODE_DIR PROGRAM SOCKET`, in one process and one thread.
 
 The handlers are those of the SageMaker inference toolkit: model_fn, input_fn, predict_fn, output_fn or transform_fn,
 pre_model_fn and model_warmup_fn, each with or without a trailing context. The socket is opened only after the model is
@@ -7,15 +7,15 @@ ValueError of input_fn, and one that another handler's own code raises, is the c
 any other error, a ValueError of a library called by predict_fn too, is 500 without a traceback (which goes to the log).
 """
 
-import asyncio
 import importlib
 import inspect
 import json
 import os
-import signal
 import sys
 import traceback
 from pathlib import Path
+
+import unix_http
 
 TEXT_TYPES = ("application/json", "text/csv", "application/jsonlines")
 
@@ -122,25 +122,22 @@ def encoded(result, accept):
 
 
 class App:
-    """RSGI application: GET /ping and POST /invocations."""
+    """GET /ping and POST /invocations."""
 
     def __init__(self, transform, context):
         self._transform = transform
         self._context = context
         self._default_accept = os.environ.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", "application/json")
 
-    async def __rsgi__(self, scope, protocol):
-        if scope.path == "/invocations" and scope.method == "POST":
-            status, content_type, answer = self.invoke(scope.headers, await protocol())
-        elif scope.path == "/ping" and scope.method == "GET":
-            status, content_type, answer = 200, "application/json", b"{}"
-        else:
-            status, content_type, answer = (
-                404,
-                "application/json",
-                b'{"error": "only GET /ping and POST /invocations are served"}',
-            )
-        protocol.response_bytes(status, [("content-type", content_type)], answer)
+    def answer(self, method, path, headers, body):
+        """Status, header pairs and body."""
+        if path == "/invocations" and method == "POST":
+            status, content_type, body = self.invoke(headers, body)
+            return status, [("content-type", content_type)], body
+        if path == "/ping" and method == "GET":
+            return 200, [], b""
+        told = b'{"error": "only GET /ping and POST /invocations are served"}'
+        return 404, [("content-type", "application/json")], told
 
     def invoke(self, headers, body):
         """Status, content type and body of the answer."""
@@ -170,23 +167,11 @@ def decoded(body):
         raise BadRequest(f"the body is not UTF-8: {error}") from error
 
 
-async def serve(app, socket_path):
-    """Listen until SIGTERM, then let the requests in flight finish."""
-    from granian.constants import HTTPModes, Interfaces
-    from granian.server.embed import Server
-
-    server = Server(
-        app, uds=Path(socket_path), interface=Interfaces.RSGI, http=HTTPModes.http1, websockets=False, log_enabled=False
-    )
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.stop)
-    await server.serve()
-
-
 def main():
     model_dir, code_dir, program, socket_path = sys.argv[1:]
     context = Context(model_dir)
     transform = build_transform(load_program(code_dir, program), context)
-    asyncio.run(serve(App(transform, context), socket_path))
+    unix_http.serve(socket_path, App(transform, context).answer)
 
 
 if __name__ == "__main__":

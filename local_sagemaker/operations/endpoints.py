@@ -6,7 +6,7 @@ from typing import Any
 
 from local_sagemaker.endpoints.supervisor import KIND
 from local_sagemaker.errors import validation
-from local_sagemaker.operations import common, endpoint_configs, models
+from local_sagemaker.operations import common, data_path, endpoint_configs, models
 from local_sagemaker.platform import Platform
 
 
@@ -69,7 +69,7 @@ def update_endpoint_weights_and_capacities(platform: Platform, request: dict[str
             variant = variants[variant_name]
             variant["weight"] = item.get("DesiredWeight", variant["weight"])
             variant["instances"] = item.get("DesiredInstanceCount", variant["instances"])
-        if sum(variant["weight"] for variant in variants.values()) <= 0:
+        if sum(variant["weight"] for variant in variants.values() if not data_path.is_shadow(variant)) <= 0:
             raise validation("The weights of the production variants must not all be 0.")
         body["LastModifiedTime"] = platform.now()
         arn = body["EndpointArn"]
@@ -82,7 +82,8 @@ def _release(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
     config = endpoint_configs.get(platform, request["EndpointConfigName"])
     _check_deployment(request.get("DeploymentConfig", {}))
     variants = []
-    for variant in config["ProductionVariants"]:
+    shadows = config.get("ShadowProductionVariants") or []
+    for variant in [*config["ProductionVariants"], *shadows]:
         model = common.get(platform, models.KIND, variant["ModelName"], models.missing(platform, variant["ModelName"]))
         container = models.container(platform, model)
         variants.append(
@@ -94,6 +95,7 @@ def _release(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
                 "model_data_url": container.model_data_url,
                 "image": container.image,
                 "environment": container.environment,
+                "options": data_path.options(config, shadow=variant in shadows),
             }
         )
     return {"config": request["EndpointConfigName"], "variants": variants}
@@ -119,22 +121,24 @@ def describe_endpoint(platform: Platform, request: dict[str, Any]) -> dict[str, 
     release = body.get("_release")
     if release is None:
         return body
-    total = sum(variant["weight"] for variant in release["variants"])
-    variants = [
-        {
-            "VariantName": variant["name"],
-            "DeployedImages": [{"SpecifiedImage": variant["image"], "ResolvedImage": variant["image"]}]
-            if variant["image"]
-            else [],
-            "CurrentWeight": variant["weight"],
-            "DesiredWeight": variant["weight"],
-            "CurrentInstanceCount": variant["instances"],
-            "DesiredInstanceCount": variant["instances"],
-        }
-        for variant in release["variants"]
-        if total
-    ]
-    return {**body, "ProductionVariants": variants}
+    return {
+        **body,
+        "ProductionVariants": [_summary(one) for one in release["variants"] if not data_path.is_shadow(one)],
+        "ShadowProductionVariants": [_summary(one) for one in release["variants"] if data_path.is_shadow(one)] or None,
+        **data_path.described(release["variants"]),
+    }
+
+
+def _summary(variant: dict[str, Any]) -> dict[str, Any]:
+    image = variant["image"]
+    return {
+        "VariantName": variant["name"],
+        "DeployedImages": [{"SpecifiedImage": image, "ResolvedImage": image}] if image else [],
+        "CurrentWeight": variant["weight"],
+        "DesiredWeight": variant["weight"],
+        "CurrentInstanceCount": variant["instances"],
+        "DesiredInstanceCount": variant["instances"],
+    }
 
 
 def list_endpoints(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
