@@ -13,6 +13,7 @@ from typing import Protocol, cast
 
 MAX_HEAD = 32 * 1024
 MAX_BODY = 6_291_456  # bytes of an invocation, as BodyBlob in botocore's model; control requests are far smaller
+LINGER_SECONDS = 5.0
 _REASONS = {
     200: "OK",
     202: "Accepted",
@@ -53,14 +54,15 @@ class Dispatcher(Protocol):
 class Connection(asyncio.Protocol):
     """One client connection: requests in order, one at a time; the next one waits in the buffer."""
 
-    __slots__ = ("_buffer", "_busy", "_close", "_front", "_head", "_length", "_paused", "_transport")
+    __slots__ = ("_buffer", "_busy", "_close", "_front", "_head", "_length", "_paused", "_refused", "_transport")
 
     def __init__(self, front: Dispatcher) -> None:
         self._front = front
-        self._buffer = b""
+        self._buffer = bytearray()
         self._busy = False
         self._close = False
         self._paused = False
+        self._refused = False
         self._head: tuple[str, str, str, dict[str, str]] | None = None
         self._length = 0
         self._transport: asyncio.Transport | None = None
@@ -74,7 +76,9 @@ class Connection(asyncio.Protocol):
         self._front.connections.discard(self)
 
     def data_received(self, data: bytes) -> None:
-        self._buffer = self._buffer + data if self._buffer else data
+        if self._refused:
+            return  # the rest of what was refused
+        self._buffer += data
         if not self._busy:
             self._advance()
         elif len(self._buffer) > MAX_HEAD and self._transport is not None and not self._paused:
@@ -112,15 +116,16 @@ class Connection(asyncio.Protocol):
                 if len(self._buffer) > MAX_HEAD:
                     self._refuse(431, "the request's head is longer than 32 KiB")
                 return
-            problem = self._read_head(self._buffer[:end])
+            problem = self._read_head(bytes(self._buffer[:end]))
             if problem is not None:
                 self._refuse(*problem)
                 return
-            self._buffer = self._buffer[end + 4 :]
+            del self._buffer[: end + 4]
         if self._head is None or len(self._buffer) < self._length:
             return
         method, path, query, headers = self._head
-        body, self._buffer = self._buffer[: self._length], self._buffer[self._length :]
+        body = bytes(self._buffer[: self._length])
+        del self._buffer[: self._length]
         self._head, self._busy = None, True
         self._front.dispatch(self, Request(method, path, query, headers, body, self._front.new_id()))
 
@@ -152,12 +157,27 @@ class Connection(asyncio.Protocol):
         return None
 
     def _refuse(self, status: int, problem: str) -> None:
-        """Answer what is not a request, and close: where the next one begins is unknown."""
-        self._close, self._busy = True, True
-        body = json.dumps({"__type": "ValidationException", "message": problem, "Message": problem}).encode()
-        head = f"x-amzn-requestid: {self._front.new_id()}\r\nx-amzn-errortype: ValidationException\r\n"
-        head += "content-type: application/json\r\n"
-        self.respond(status, head, body)
+        """Answer what is not a request, and close: where the next one begins is unknown.
+
+        The rest is read and thrown away for a while, since a client that still writes into a closed connection gets a
+        reset, and may lose the answer to it.
+        """
+        transport = self._transport
+        if transport is None:
+            return
+        self._busy = self._refused = True
+        # The runtime's model has ValidationError, the control API's ValidationException.
+        code = "ValidationError" if b" /endpoints/" in self._buffer[:MAX_HEAD] else "ValidationException"
+        body = json.dumps({"__type": code, "message": problem, "Message": problem}).encode()
+        head = (
+            f"HTTP/1.1 {status} {_REASONS[status]}\r\nx-amzn-requestid: {self._front.new_id()}\r\n"
+            f"x-amzn-errortype: {code}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+            "connection: close\r\n\r\n"
+        )
+        self._buffer.clear()
+        transport.write(head.encode("latin-1") + body)
+        transport.write_eof()
+        asyncio.get_running_loop().call_later(LINGER_SECONDS, transport.close)
 
 
 def connection_factory(front: Dispatcher) -> Callable[[], Connection]:
