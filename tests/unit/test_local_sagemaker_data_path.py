@@ -21,6 +21,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
+from benchmarks import endpoint as benchmark
 from local_sagemaker import invocations
 from local_sagemaker.endpoints import worker
 from local_sagemaker.endpoints.capture import CaptureWriter, Event
@@ -460,6 +461,24 @@ def test_an_update_answers_what_the_old_worker_was_asked(server: Server, tmp_pat
     Path(gate).touch()
     thread.join(10)
     assert results == ["old"]
+
+
+def test_a_short_soak_loses_no_request_and_no_answer_is_of_an_old_version(tmp_path: Path) -> None:
+    result = benchmark.soak(tmp_path, requests=600, replacements=3, clients=3, trees=5)
+    assert result["requests"] >= 600
+    assert (result["replacements"], result["errors"], result["answers_of_old_versions"]) == (3, 0, 0)
+
+
+def test_after_a_kill_under_load_clients_get_the_same_bytes_again(tmp_path: Path) -> None:
+    result = benchmark.kill(tmp_path, kills=1, clients=3, trees=5)
+    assert (result["status_after"], result["wrong_answers"], result["other_digests"]) == ("InService", 0, 0)
+    assert 0 < result["requests_without_answer"] <= result["clients"] * 2  # those under way, and while it comes back
+
+
+def test_an_answer_of_an_old_version_after_its_replacement_would_be_counted() -> None:
+    switches = [(0.0, "old"), (10.0, "new")]
+    rows = [(9.0, 0.1, "old"), (9.9, 0.5, "new"), (11.0, 0.1, "old"), (11.0, 0.1, "new")]
+    assert benchmark.answers_of_old_versions(rows, switches) == 1
 
 
 class Silent:
