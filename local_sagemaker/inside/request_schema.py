@@ -98,8 +98,8 @@ def _checked(column):
     unknown = sorted(set(column) - MEMBERS)
     if unknown:
         raise ValueError(f"column {column.get('name')!r} has the unknown members {unknown}")
-    if not isinstance(column["name"], str):
-        raise ValueError(f"the name {column['name']!r} of a column is no string")
+    if not isinstance(column["name"], str) or not column["name"].isprintable():
+        raise ValueError(f"the name {column['name']!r} of a column is no printable string")
     if column["type"] not in KINDS:
         raise ValueError(f"column {column['name']!r} is of type {column['type']!r}, not of {sorted(KINDS)}")
     for member in ("min", "max"):

@@ -10,6 +10,7 @@ import re
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,12 +25,16 @@ from botocore.exceptions import ClientError
 from benchmarks import endpoint as benchmark
 from local_sagemaker import invocations
 from local_sagemaker.endpoints import worker
+from local_sagemaker.endpoints.asynchronous import KIND, MAX_INPUT, AsyncQueue
 from local_sagemaker.endpoints.capture import CaptureWriter, Event
 from local_sagemaker.endpoints.options import Capture, Options
+from local_sagemaker.endpoints.supervisor import Route
 from local_sagemaker.endpoints.worker import Fleet
 from local_sagemaker.http1 import MAX_BODY, Request
 from local_sagemaker.invocations import Invocation, Invocations
+from local_sagemaker.logs import Logs
 from local_sagemaker.objects import Objects
+from local_sagemaker.store import Store
 from tests.unit.local_sagemaker_tools import INFERENCE, Server, model_archive, tar_gz, until, variant
 
 # A model that answers while the file named by x exists not; so a test decides when it does.
@@ -330,6 +335,56 @@ def test_asynchronous_requests_that_cannot_be_accepted_are_refused(server: Serve
         error = refused(ask_async, server=server, endpoint=endpoint, **request)["Error"]
         assert (error["Code"], said in error["Message"]) == ("ValidationError", True), error
     assert "use InvokeEndpointAsync" in refused(server.ask, endpoint="strict")["Error"]["Message"]
+
+
+def waiting_row(**changed: Any) -> dict[str, Any]:
+    """A request as an older server left it in its store."""
+    return {
+        "id": "1", "inference_id": "1", "endpoint": "e", "input": "s3://lake/in", "headers": {}, "accepted": time.time(),
+        "output": "s3://lake/1.out", "failure": "s3://lake/1-error.out", "ttl": 60, "timeout": 1, **changed,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "routes", "said"),
+    [
+        ({"accepted": 0.0}, True, "waited longer than its RequestTTLSeconds of 60 s"),
+        ({}, False, "Endpoint e is gone; create it"),
+        ({"input": "s3://lake/huge"}, True, "more than the 1073741824 of an asynchronous request"),
+        ({"failure": None}, True, "did not answer within InvocationTimeoutSeconds, 1 s"),
+    ],
+)
+def test_an_accepted_request_that_cannot_be_done_ends_in_a_failure(
+    tmp_path: Path, changed: dict, routes: bool, said: str
+) -> None:
+    store, objects, logs = Store(tmp_path / "state"), Objects(tmp_path), Logs(tmp_path / "logs")
+    objects.put("s3://lake/in", b"1")
+    objects.put("s3://lake/huge", b"")
+    os.truncate(tmp_path / "lake/huge", MAX_INPUT + 1)  # without a byte on the disk
+    row = waiting_row(**changed)
+    store.create(KIND, "1", row)
+
+    async def run() -> None:
+        hanging = Hanging()
+
+        async def start(on_exit: Any) -> Any:
+            return hanging
+
+        fleet = Fleet("AllTraffic", 1.0, "d" * 64, start, Options())
+        await fleet.start()
+        endpoints = SimpleNamespace(routes={"e": Route([fleet])} if routes else {})
+        platform: Any = SimpleNamespace(store=store, objects=objects, logs=logs, endpoints=endpoints, region="r")
+        queue = AsyncQueue(platform, asyncio.get_running_loop())
+        queue.recover()
+        while store.all(KIND):
+            await asyncio.sleep(0.01)
+        await queue.close()
+
+    asyncio.run(run())
+    (event,) = logs.read("/aws/sagemaker/Endpoints/e", "async/data-log")
+    assert said in event.message
+    if row["failure"]:
+        assert said in objects.read(row["failure"]).decode()
 
 
 def test_what_was_accepted_is_done_after_kill_9(tmp_path: Path) -> None:

@@ -104,6 +104,7 @@ def test_a_column_without_one_type_has_no_schema(values: list) -> None:
         ({"name": "a", "type": "number", "minimum": 1}, "unknown members"),
         ({"name": "a", "type": "number", "min": "1"}, "min of column 'a'"),
         ({"type": "number"}, "'name'"),
+        ({"name": "a\r\nx-header: 1", "type": "number"}, "no printable string"),
         ({"name": "a", "type": "string", "classes": [[]]}, "unhashable"),
     ],
 )
