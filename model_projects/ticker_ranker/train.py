@@ -130,7 +130,7 @@ def train(train_rows: Channel, args: argparse.Namespace) -> lgb.Booster:
 
 
 def schema_of(rows: Channel) -> dict[str, object]:
-    """What a request is checked by where the model is served (docs/model-projects.md): ranges, one step of float32 wide
+    """What a request is checked by where the model is served (docs/local_sagemaker.md): ranges, one step of float32 wide
     of what was seen, since a request has the unrounded values."""
     seen = rows.features[rows.candidates]
     low = np.nextafter(seen.min(axis=0), np.float32(-np.inf)).tolist()
