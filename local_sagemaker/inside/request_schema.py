@@ -50,13 +50,15 @@ class Schema:
         """
         try:
             if content_type == "application/jsonlines":
-                records = [json.loads(line) for line in body.splitlines() if line.strip()]
+                records = [json.loads(line) for line in body.split("\n") if line.strip()]
             else:
                 records = self._records(json.loads(body))
         except ValueError:
             return []
         found = []
         for number, record in enumerate(records, start=1):
+            if len(found) >= MAX_FOUND:
+                break
             if isinstance(record, dict):
                 values = [record.get(name) for name in self._names]
             elif isinstance(record, list) and len(record) == len(self._names):
@@ -72,8 +74,6 @@ class Schema:
                 expected = _expected(column, value)
                 if expected:
                     found.append(f"record {number}: {column['name']} is {_shown(value)}, expected {expected}")
-            if len(found) >= MAX_FOUND:
-                break
         return found[:MAX_FOUND]
 
     def _records(self, value):

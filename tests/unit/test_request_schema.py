@@ -58,6 +58,10 @@ def test_a_value_outside_is_named_with_its_column_and_what_was_expected(changed:
 def test_records_are_counted_over_json_lines_and_lists() -> None:
     lines = f"{json.dumps(GOOD)}\n\n{json.dumps(GOOD | {'age': 1})}\n"
     assert SCHEMA.violations(lines, "application/jsonlines") == ["record 2: age is 1, expected at least 18"]
+    odd = json.dumps(
+        GOOD | {"state": "C\u2028A"}, ensure_ascii=False
+    )  # a separator of lines to Python, not to JSON Lines
+    assert SCHEMA.violations(odd, "application/jsonlines")[0].startswith('record 1: state is "C\\u2028A"')
     assert SCHEMA.violations(json.dumps([GOOD, 7, [1, 2]])) == [
         "record 2 is 7, expected an object or 4 values",
         "record 3 is a list of 2, expected an object or 4 values",
@@ -69,7 +73,8 @@ def test_what_is_no_json_is_left_to_the_model() -> None:
 
 
 def test_a_request_of_many_violations_lists_some_of_them() -> None:
-    assert len(SCHEMA.violations(json.dumps([{}] * 1000))) == MAX_FOUND
+    for record in ({}, 7):
+        assert len(SCHEMA.violations(json.dumps([record] * 1000))) == MAX_FOUND
 
 
 def test_records_deep_in_a_request_are_found_by_their_keys() -> None:
