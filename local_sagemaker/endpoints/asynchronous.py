@@ -16,6 +16,7 @@ from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Any
 
 from local_sagemaker.answers import gone, model_error, refuse
+from local_sagemaker.endpoints.options import Asynchronous
 from local_sagemaker.endpoints.upstream import Answer
 from local_sagemaker.endpoints.worker import Fleet
 from local_sagemaker.errors import JobError, ServiceError
@@ -71,8 +72,7 @@ class AsyncQueue:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _row(self, request: Request, endpoint: str, route: Route) -> dict[str, Any]:
-        fleet = route.choose()
-        settings = fleet.options.asynchronous if fleet is not None else None
+        settings = _settings(route)
         if settings is None:
             raise _invalid(f"Endpoint {endpoint} has no AsyncInferenceConfig; use InvokeEndpoint.")
         if len(self._waiting[endpoint]) >= MAX_WAITING:
@@ -125,8 +125,7 @@ class AsyncQueue:
     def _pump(self, endpoint: str) -> None:
         """Start what may run now."""
         route, waiting = self._platform.endpoints.routes.get(endpoint), self._waiting[endpoint]
-        fleet = route.choose() if route is not None else None
-        settings = fleet.options.asynchronous if fleet is not None else None
+        settings = _settings(route)
         limit = settings.concurrency if settings is not None else 1
         while waiting and self._running[endpoint] < limit and not self._paused:
             self._running[endpoint] += 1
@@ -203,6 +202,12 @@ class AsyncQueue:
 
     async def _in_thread(self, function: Any, *arguments: Any) -> Any:
         return await self._loop.run_in_executor(None, function, *arguments)
+
+
+def _settings(route: Route | None) -> Asynchronous | None:
+    """Those of the route's variants, which are the same for all; None where they are not asynchronous."""
+    fleets = route.fleets if route is not None else []
+    return next((fleet.options.asynchronous for fleet in fleets if fleet.options.asynchronous is not None), None)
 
 
 def _invalid(message: str) -> ServiceError:
