@@ -55,7 +55,7 @@ class Schema:
                 records = self._records(json.loads(body))
         except ValueError:
             return []
-        found = []
+        found: list = []
         for number, record in enumerate(records, start=1):
             if len(found) >= MAX_FOUND:
                 break
