@@ -65,7 +65,7 @@ def _run(found: argparse.Namespace) -> int:
 def _print_operations() -> None:
     from local_sagemaker.operations import ALL
 
-    for name in ("InvokeEndpoint", "InvokeEndpointWithResponseStream"):
+    for name in ("InvokeEndpoint", "InvokeEndpointWithResponseStream", "InvokeEndpointAsync"):
         print("sagemaker-runtime", name)
     for service, operations in ALL.values():
         for name in operations:

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -45,22 +45,22 @@ class Environments:
         self._root = root
         self._lock = threading.Lock()
 
-    def python(self, folder: Path, on_line: Callable[[str], None], *, extra: Sequence[str] = ()) -> str:
-        """The interpreter for the code in `folder`; `extra` are requirements of ours, e.g. the server of a worker."""
+    def python(self, folder: Path, on_line: Callable[[str], None]) -> str:
+        """The interpreter for the code in `folder`."""
         path = folder / "requirements.txt"
         if not path.is_file():
             return sys.executable
         text = path.read_text(encoding="utf-8", errors="replace")
         if satisfied(text):
             return sys.executable
-        key = hashlib.sha256("\n".join([text, *extra, sys.version]).encode()).hexdigest()[:24]
+        key = hashlib.sha256("\n".join([text, sys.version]).encode()).hexdigest()[:24]
         venv = self._root / key
         with self._lock:
             if not (venv / ".complete").exists():
-                self._install(venv, path, extra, on_line)
+                self._install(venv, path, on_line)
         return str(venv / "bin" / "python")
 
-    def _install(self, venv: Path, requirements: Path, extra: Sequence[str], on_line: Callable[[str], None]) -> None:
+    def _install(self, venv: Path, requirements: Path, on_line: Callable[[str], None]) -> None:
         on_line(f"installing {requirements.name} into a cached environment {venv.name}")
         shutil.rmtree(venv, ignore_errors=True)
         venv.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ class Environments:
             "--no-input",
             "--quiet",
         ]
-        _run([*pip, "-r", str(requirements), *extra], requirements.parent, on_line)
+        _run([*pip, "-r", str(requirements)], requirements.parent, on_line)
         (venv / ".complete").touch()
 
 

@@ -15,11 +15,14 @@ from pathlib import Path
 import uvloop
 
 from local_sagemaker import lifecycle, processing, protocol, training, transform, tuning
+from local_sagemaker.endpoints.asynchronous import AsyncQueue
+from local_sagemaker.endpoints.capture import CaptureWriter
 from local_sagemaker.endpoints.supervisor import Supervisor
 from local_sagemaker.environments import Environments
 from local_sagemaker.errors import ServerError
-from local_sagemaker.front import Front, connection_factory
+from local_sagemaker.front import Front
 from local_sagemaker.home import EXIT_REFUSED, Home, Running
+from local_sagemaker.http1 import connection_factory
 from local_sagemaker.jobs import JobQueue
 from local_sagemaker.logs import Logs
 from local_sagemaker.objects import Objects
@@ -82,7 +85,9 @@ async def serve(home: Home, settings: Settings) -> None:
     for kind in (training.JOB, processing.JOB, transform.JOB, tuning.JOB):
         lifecycle.recover(platform, kind)
     protocol.service("sagemaker")  # 50 ms that the first request need not wait for
-    front = Front(platform, credentials)
+    captures, queue = CaptureWriter(platform.objects), AsyncQueue(platform, loop)
+    queue.recover()
+    front = Front(platform, credentials, captures, queue)
     server = await loop.create_server(connection_factory(front), sock=listener)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -93,7 +98,10 @@ async def serve(home: Home, settings: Settings) -> None:
     logging.info("stopping")
     server.close()
     await front.drain(DRAIN_SECONDS)
+    queue.pause()
     await supervisor.close()
+    await queue.close()
+    await loop.run_in_executor(None, captures.close)
     await loop.run_in_executor(None, platform.tuners.close, 5.0)  # first, so that no trial is started any more
     await loop.run_in_executor(None, platform.jobs.close, settings.stop_grace_seconds + 5)
     platform.store.close()

@@ -40,7 +40,7 @@ def verify(
         raise ServiceError("MissingAuthenticationTokenException", "Missing Authentication Token", 403)
     match = _AUTHORIZATION.fullmatch(authorization)
     amz_date = headers.get("x-amz-date", "")
-    if match is None or not _signed_well(match, amz_date):
+    if match is None or not _signed_well(match[2], match[5], amz_date):
         raise ServiceError(
             "IncompleteSignatureException", "The Authorization or X-Amz-Date header is not of AWS4-HMAC-SHA256."
         )
@@ -72,12 +72,12 @@ def verify(
         raise ServiceError("InvalidSignatureException", message, 403)
 
 
-def _signed_well(match: re.Match[str], amz_date: str) -> bool:
-    names = match.group(5).split(";")
+@lru_cache(maxsize=64)
+def _signed_well(day: str, names: str, amz_date: str) -> bool:
     return (
         re.fullmatch(r"\d{8}T\d{6}Z", amz_date) is not None
-        and amz_date[:8] == match.group(2)
-        and {"host", "x-amz-date"} <= {*names}
+        and amz_date[:8] == day
+        and {"host", "x-amz-date"} <= {*names.split(";")}
     )
 
 

@@ -20,6 +20,7 @@ from local_sagemaker.endpoints.alarms import Alarms
 from local_sagemaker.endpoints.artifacts import Artifacts
 from local_sagemaker.endpoints.deployment import Plan, plan
 from local_sagemaker.endpoints.metrics import Metrics
+from local_sagemaker.endpoints.options import Options
 from local_sagemaker.endpoints.update import Shift, Update
 from local_sagemaker.endpoints.worker import Fleet, Launch, StartError, Worker
 from local_sagemaker.environments import clean_environment
@@ -39,20 +40,22 @@ _ALARM_SECONDS = 1.0  # between two looks at all alarms; those of an update are 
 
 
 class Route:
-    """The variants that answer for an endpoint now. A switch replaces the whole route at once."""
+    """The variants that answer for an endpoint now, and the one that gets copies. A switch replaces all of it at once."""
 
     def __init__(self, fleets: list[Fleet]) -> None:
         self.fleets = fleets
-        self._by_name = {fleet.name: fleet for fleet in fleets}
-        self._weights = list(itertools.accumulate(fleet.weight for fleet in fleets))
+        self.shadow = next((fleet for fleet in fleets if fleet.options.shadow), None)
+        self._answering = [fleet for fleet in fleets if not fleet.options.shadow]
+        self._by_name = {fleet.name: fleet for fleet in self._answering}
+        self._weights = list(itertools.accumulate(fleet.weight for fleet in self._answering))
 
     def choose(self, target_variant: str | None = None) -> Fleet | None:
         """A variant by its weight, or the one that the request names (None if there is none of this name)."""
         if target_variant is not None:
             return self._by_name.get(target_variant)
-        if len(self.fleets) == 1:
-            return self.fleets[0]
-        return random.choices(self.fleets, cum_weights=self._weights)[0]  # noqa: S311 - traffic, not secrets
+        if len(self._answering) == 1:
+            return self._answering[0]
+        return random.choices(self._answering, cum_weights=self._weights)[0]  # noqa: S311 - traffic, not secrets
 
     def fallback(self, fleet: Fleet) -> Fleet | None:
         """Who answers for a fleet that could not, if that fleet is not the live one (any more)."""
@@ -240,7 +243,8 @@ class Supervisor:
 
     def _fleet(self, endpoint: str, config: str, variant: dict[str, Any]) -> Fleet:
         """A fleet, not started yet, for a variant whose artifact is unpacked. Raises JobError."""
-        fleet = Fleet(variant["name"], variant["weight"], variant["digest"], self._starter(endpoint, variant))
+        start = self._starter(endpoint, variant)
+        fleet = Fleet(variant["name"], variant["weight"], variant["digest"], start, Options.of(variant))
         self.metrics.attach(fleet, endpoint, variant["name"], config)
         return fleet
 
@@ -277,7 +281,7 @@ class Supervisor:
         artifact = self._artifacts.open(variant["digest"])
         environment = contract.relocated(artifact.base, variant["environment"])
         code = self._code_folder(environment, artifact.model)
-        python = self._platform.environments.python(code, on_line, extra=[_granian()])
+        python = self._platform.environments.python(code, on_line)
         program = environment.get("SAGEMAKER_PROGRAM", "inference.py")
         environment = environment | {
             "SAGEMAKER_BASE_DIR": str(artifact.base),
@@ -341,12 +345,6 @@ def _not_healthy(variant: str, error: Exception) -> str:
     if isinstance(error, JobError):
         return f"The model of production variant {variant} cannot be loaded: {error}"
     return f"The primary container for production variant {variant} did not pass the ping health check: {error}"
-
-
-def _granian() -> str:
-    import importlib.metadata
-
-    return f"granian=={importlib.metadata.version('granian')}"
 
 
 def _socket_folder(home: Path) -> Path:

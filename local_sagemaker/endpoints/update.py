@@ -41,6 +41,11 @@ class Shift:
     def fleets(self) -> list[Fleet]:
         return self._old.fleets + self._new.fleets
 
+    @property
+    def shadow(self) -> Fleet | None:
+        """The old release's: copies go on to it until the update is done."""
+        return self._old.shadow
+
     def choose(self, target_variant: str | None = None) -> Fleet | None:
         self._due += self._share
         if self._due < 1 - 1e-9:

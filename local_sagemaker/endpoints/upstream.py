@@ -32,7 +32,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self, pool: Upstream) -> None:
         self._pool = pool
         self._done: Done | None = None
-        self._buffer = b""
+        self._buffer = bytearray()
         self._head: tuple[int, dict[str, str]] | None = None
         self._length = 0
         self.closed = False
@@ -48,25 +48,25 @@ class _Connection(asyncio.Protocol):
         self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        buffer = self._buffer + data if self._buffer else data
+        buffer = self._buffer
+        buffer += data
         if self._head is None:
             end = buffer.find(b"\r\n\r\n")
             if end < 0:
-                self._buffer = buffer
                 return
-            self._head = _parse_head(buffer[:end])
+            self._head = _parse_head(bytes(buffer[:end]))
             self._length = int(self._head[1].get("content-length", "0"))
-            buffer = buffer[end + 4 :]
+            del buffer[: end + 4]
         if len(buffer) < self._length:
-            self._buffer = buffer
             return
         status, headers = self._head
-        done, self._done, self._head, self._buffer = self._done, None, None, b""
+        body = bytes(buffer[: self._length])
+        done, self._done, self._head, self._buffer = self._done, None, None, bytearray()
         if done is None:
             self.abort()
             return
         self._pool.release(self)
-        done(Answer(status, headers, buffer[: self._length]))
+        done(Answer(status, headers, body))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from local_sagemaker.endpoints.options import Options
 from local_sagemaker.endpoints.upstream import UNDELIVERED, Answer, Done, Upstream
 from local_sagemaker.logs import Stream
 from local_sagemaker.processes import Guarded
@@ -117,19 +118,28 @@ async def _answers(socket_path: Path) -> bool:
 class Fleet:
     """The worker of one variant of one release: started, restarted when it crashes, drained when it is replaced.
 
-    Requests that come while no worker is ready wait for it, up to a bound.
+    Requests that come while no worker is ready wait for it, up to a bound. `counts` are what was dropped and flagged.
     """
 
     def __init__(
-        self, name: str, weight: float, digest: str, start: Callable[[Callable[[int], None]], Awaitable[Worker]]
+        self,
+        name: str,
+        weight: float,
+        digest: str,
+        start: Callable[[Callable[[int], None]], Awaitable[Worker]],
+        options: Options | None = None,
     ) -> None:
         self.name = name
         self.weight = weight
         self.digest = digest
+        self.options = options or Options()
+        self.counts: Counter[str] = Counter()
+        self.in_flight = 0
+        self.bytes_in_flight = 0
+        self.head = f"x-amzn-invoked-production-variant: {name}\r\nx-ledgerline-model-digest: {digest}\r\n"
         self._start = start
         self._worker: Worker | None = None
         self._waiting: deque[tuple[bytes, Done]] = deque()
-        self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._closing = False
@@ -156,14 +166,17 @@ class Fleet:
 
     def send(self, request: bytes, done: Done) -> None:
         """Forward one request; `done` gets the answer, or None if no worker could give one."""
-        self._in_flight += 1
+        size = len(request)
+        self.in_flight += 1
+        self.bytes_in_flight += size
         self._idle.clear()
 
         def finished(answer: Answer | None) -> None:
             if answer is UNDELIVERED and self._wait(request, finished):
                 return
-            self._in_flight -= 1
-            if self._in_flight == 0:
+            self.in_flight -= 1
+            self.bytes_in_flight -= size
+            if self.in_flight == 0:
                 self._idle.set()
             done(None if answer is UNDELIVERED else answer)
 
@@ -192,7 +205,7 @@ class Fleet:
         try:
             await asyncio.wait_for(self._idle.wait(), timeout=DRAIN_SECONDS)
         except asyncio.TimeoutError:
-            _log.warning("variant %s still had %d requests after %.0f s", self.name, self._in_flight, DRAIN_SECONDS)
+            _log.warning("variant %s still had %d requests after %.0f s", self.name, self.in_flight, DRAIN_SECONDS)
         self._closing = True
         if self._restart is not None:
             self._restart.cancel()

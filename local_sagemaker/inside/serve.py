@@ -1,4 +1,4 @@
-"""Serves one model version: `serve.py MODEL_DIR CODE_DIR PROGRAM SOCKET`. One granian server in this one process.
+"""Serves one model version: `serve.py MODEL_DIR CODE_DIR PROGRAM SOCKET`, in one process and one thread.
 
 The handlers are those of the SageMaker inference toolkit: model_fn, input_fn, predict_fn, output_fn or transform_fn,
 pre_model_fn and model_warmup_fn, each with or without a trailing context. The socket is opened only after the model is
@@ -7,17 +7,22 @@ ValueError of input_fn, and one that another handler's own code raises, is the c
 any other error, a ValueError of a library called by predict_fn too, is 500 without a traceback (which goes to the log).
 """
 
-import asyncio
 import importlib
 import inspect
 import json
 import os
-import signal
 import sys
 import traceback
 from pathlib import Path
 
+import request_schema
+import unix_http
+
 TEXT_TYPES = ("application/json", "text/csv", "application/jsonlines")
+CHECKED_TYPES = ("application/json", "application/jsonlines")
+CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"  # the one header of an answer that AWS passes on
+MAX_ATTRIBUTES = 1024  # characters, API reference of InvokeEndpoint
+SCHEMA_MODES = ("flag", "refuse", "off")
 
 
 class Context:
@@ -122,45 +127,72 @@ def encoded(result, accept):
 
 
 class App:
-    """RSGI application: GET /ping and POST /invocations."""
+    """GET /ping and POST /invocations. `schema` is None where requests are not checked."""
 
-    def __init__(self, transform, context):
+    def __init__(self, transform, context, schema=None, refuse=False):
         self._transform = transform
         self._context = context
+        self._schema = schema
+        self._refuse = refuse
         self._default_accept = os.environ.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", "application/json")
 
-    async def __rsgi__(self, scope, protocol):
-        if scope.path == "/invocations" and scope.method == "POST":
-            status, content_type, answer = self.invoke(scope.headers, await protocol())
-        elif scope.path == "/ping" and scope.method == "GET":
-            status, content_type, answer = 200, "application/json", b"{}"
-        else:
-            status, content_type, answer = (
-                404,
-                "application/json",
-                b'{"error": "only GET /ping and POST /invocations are served"}',
-            )
-        protocol.response_bytes(status, [("content-type", content_type)], answer)
+    def answer(self, method, path, headers, body):
+        """Status, header pairs and body."""
+        if path == "/invocations" and method == "POST":
+            status, content_type, body, more = self.invoke(headers, body)
+            return status, [("content-type", content_type), *more], body
+        if path == "/ping" and method == "GET":
+            return 200, [], b""
+        told = b'{"error": "only GET /ping and POST /invocations are served"}'
+        return 404, [("content-type", "application/json")], told
 
     def invoke(self, headers, body):
-        """Status, content type and body of the answer."""
+        """Status, content type, body and further header pairs of the answer."""
         content_type = headers.get("content-type") or "application/octet-stream"
         accept = headers.get("accept")
         if not accept or accept == "*/*":
             accept = self._default_accept
         self._context.headers = headers
+        kind, more = content_type.split(";")[0].strip(), []
         try:
-            if content_type.split(";")[0].strip() in TEXT_TYPES:
+            if kind in TEXT_TYPES:
                 body = decoded(body)
+            if self._schema is not None and kind in CHECKED_TYPES:
+                more = self.checked(body, kind)
+                if more and self._refuse:
+                    told = {"error": f"the request is outside the model's schema: {more[0][1]}"}
+                    return 400, "application/json", json.dumps(told).encode(), more
             answer, answer_type = self._transform(body, content_type, accept)
         except BadRequest as error:
-            return 400, "application/json", json.dumps({"error": str(error)}).encode()
+            return 400, "application/json", json.dumps({"error": str(error)}).encode(), more
         except Exception as error:  # noqa: BLE001 - whatever the project's code raises; it is logged whole
             traceback.print_exc()
             sys.stderr.flush()
             told = {"error": f"the model failed on this request ({type(error).__name__}); see the endpoint's log"}
-            return 500, "application/json", json.dumps(told).encode()
-        return 200, answer_type, answer
+            return 500, "application/json", json.dumps(told).encode(), more
+        return 200, answer_type, answer, more
+
+    def checked(self, body, kind):
+        """The header that says what of the request is outside the schema, also a line in the log; [] where all is in."""
+        found = self._schema.violations(body, kind)
+        if not found:
+            return []
+        text = f"schema-violations={len(found)}; {'; '.join(found)}".encode("ascii", "backslashreplace").decode()
+        print(text, flush=True)
+        return [(CUSTOM_ATTRIBUTES, text if len(text) <= MAX_ATTRIBUTES else f"{text[: MAX_ATTRIBUTES - 3]}...")]
+
+
+def load_schema(model_dir):
+    """The model's schema, None where it has none or LEDGERLINE_SCHEMA_MODE is off; and whether to refuse."""
+    mode = os.environ.get("LEDGERLINE_SCHEMA_MODE", "flag")
+    if mode not in SCHEMA_MODES:
+        sys.exit(f"LEDGERLINE_SCHEMA_MODE is {mode!r}; set it to one of {', '.join(SCHEMA_MODES)}")
+    if mode == "off":
+        return None, False
+    try:
+        return request_schema.Schema.load(Path(model_dir) / "schema.json"), mode == "refuse"
+    except ValueError as error:
+        sys.exit(str(error))
 
 
 def decoded(body):
@@ -170,23 +202,11 @@ def decoded(body):
         raise BadRequest(f"the body is not UTF-8: {error}") from error
 
 
-async def serve(app, socket_path):
-    """Listen until SIGTERM, then let the requests in flight finish."""
-    from granian.constants import HTTPModes, Interfaces
-    from granian.server.embed import Server
-
-    server = Server(
-        app, uds=Path(socket_path), interface=Interfaces.RSGI, http=HTTPModes.http1, websockets=False, log_enabled=False
-    )
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.stop)
-    await server.serve()
-
-
 def main():
     model_dir, code_dir, program, socket_path = sys.argv[1:]
     context = Context(model_dir)
     transform = build_transform(load_program(code_dir, program), context)
-    asyncio.run(serve(App(transform, context), socket_path))
+    unix_http.serve(socket_path, App(transform, context, *load_schema(model_dir)).answer)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from local_sagemaker.errors import validation
-from local_sagemaker.operations import common, models
+from local_sagemaker.operations import common, data_path, models
 from local_sagemaker.platform import Platform
 
 KIND = "endpoint-config"
@@ -14,16 +14,17 @@ KIND = "endpoint-config"
 def create_endpoint_config(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
     name = request["EndpointConfigName"]
     arn = platform.arn(f"endpoint-config/{name}")
-    for member in ("ShadowProductionVariants", "DataCaptureConfig", "AsyncInferenceConfig", "ExplainerConfig"):
-        if member in request:
-            raise common.unsupported(member, "leave it out.")
+    if "ExplainerConfig" in request:
+        raise common.unsupported("ExplainerConfig", "leave it out.")
+    data_path.check(request)
     variants = [{"InitialVariantWeight": 1.0, **variant} for variant in request["ProductionVariants"]]
-    names = [variant["VariantName"] for variant in variants]
+    shadows = [{"InitialVariantWeight": 1.0, **variant} for variant in request.get("ShadowProductionVariants", [])]
+    names = [variant["VariantName"] for variant in [*variants, *shadows]]
     if len(set(names)) != len(names):
         raise validation(f"Production variant names must be unique within an endpoint configuration: {names}.")
     if sum(variant["InitialVariantWeight"] for variant in variants) <= 0:
         raise validation("The weights of the production variants must not all be 0.")
-    for variant in variants:
+    for variant in [*variants, *shadows]:
         if "ModelName" not in variant or "ServerlessConfig" in variant:
             raise common.unsupported(
                 f"variant {variant['VariantName']} without a model or instances", "give ModelName and InstanceType."
@@ -32,6 +33,7 @@ def create_endpoint_config(platform: Platform, request: dict[str, Any]) -> dict[
     body = {key: value for key, value in request.items() if key != "Tags"} | {
         "EndpointConfigArn": arn,
         "ProductionVariants": variants,
+        "ShadowProductionVariants": shadows or None,
         "CreationTime": platform.now(),
     }
     duplicate = validation(f'Cannot create already existing endpoint configuration "{arn}".')

@@ -8,7 +8,7 @@ from local_sagemaker.endpoints.alarms import KIND as ALARM
 from local_sagemaker.endpoints.deployment import plan
 from local_sagemaker.endpoints.supervisor import KIND
 from local_sagemaker.errors import validation
-from local_sagemaker.operations import common, endpoint_configs, models
+from local_sagemaker.operations import common, data_path, endpoint_configs, models
 from local_sagemaker.platform import Platform
 
 
@@ -68,7 +68,10 @@ def _deployment(
             raise validation("Give either DeploymentConfig or RetainDeploymentConfig, not both.")
         config = body.get("LastDeploymentConfig")
     how = plan(config, min(variant["instances"] for variant in release["variants"]))
-    now, then = ({variant["name"] for variant in each["variants"]} for each in (body.get("_release", release), release))
+    now, then = (
+        {variant["name"] for variant in each["variants"] if not data_path.is_shadow(variant)}
+        for each in (body.get("_release", release), release)
+    )
     if how.guarded and now != then:
         raise validation(
             f"The variants of {release['config']} are {sorted(then)}, those of endpoint {body['EndpointName']} "
@@ -111,7 +114,7 @@ def update_endpoint_weights_and_capacities(platform: Platform, request: dict[str
             variant = variants[variant_name]
             variant["weight"] = item.get("DesiredWeight", variant["weight"])
             variant["instances"] = item.get("DesiredInstanceCount", variant["instances"])
-        if sum(variant["weight"] for variant in variants.values()) <= 0:
+        if sum(variant["weight"] for variant in variants.values() if not data_path.is_shadow(variant)) <= 0:
             raise validation("The weights of the production variants must not all be 0.")
         body["LastModifiedTime"] = platform.now()
         arn = body["EndpointArn"]
@@ -123,7 +126,8 @@ def _release(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
     """Everything that is needed to serve a configuration, so that a restart does not depend on models deleted since."""
     config = endpoint_configs.get(platform, request["EndpointConfigName"])
     variants = []
-    for variant in config["ProductionVariants"]:
+    shadows = config.get("ShadowProductionVariants") or []
+    for variant in [*config["ProductionVariants"], *shadows]:
         model = common.get(platform, models.KIND, variant["ModelName"], models.missing(platform, variant["ModelName"]))
         container = models.container(platform, model)
         variants.append(
@@ -135,6 +139,7 @@ def _release(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
                 "model_data_url": container.model_data_url,
                 "image": container.image,
                 "environment": container.environment,
+                "options": data_path.options(config, shadow=variant in shadows),
             }
         )
     return {"config": request["EndpointConfigName"], "variants": variants}
@@ -151,22 +156,24 @@ def describe_endpoint(platform: Platform, request: dict[str, Any]) -> dict[str, 
         }
     if release is None:
         return body
-    total = sum(variant["weight"] for variant in release["variants"])
-    variants = [
-        {
-            "VariantName": variant["name"],
-            "DeployedImages": [{"SpecifiedImage": variant["image"], "ResolvedImage": variant["image"]}]
-            if variant["image"]
-            else [],
-            "CurrentWeight": variant["weight"],
-            "DesiredWeight": variant["weight"],
-            "CurrentInstanceCount": variant["instances"],
-            "DesiredInstanceCount": variant["instances"],
-        }
-        for variant in release["variants"]
-        if total
-    ]
-    return {**body, "ProductionVariants": variants}
+    return {
+        **body,
+        "ProductionVariants": [_summary(one) for one in release["variants"] if not data_path.is_shadow(one)],
+        "ShadowProductionVariants": [_summary(one) for one in release["variants"] if data_path.is_shadow(one)] or None,
+        **data_path.described(release["variants"]),
+    }
+
+
+def _summary(variant: dict[str, Any]) -> dict[str, Any]:
+    image = variant["image"]
+    return {
+        "VariantName": variant["name"],
+        "DeployedImages": [{"SpecifiedImage": image, "ResolvedImage": image}] if image else [],
+        "CurrentWeight": variant["weight"],
+        "DesiredWeight": variant["weight"],
+        "CurrentInstanceCount": variant["instances"],
+        "DesiredInstanceCount": variant["instances"],
+    }
 
 
 def list_endpoints(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ hyperparameters as arguments or in SM_HPS. The model directory gets
 
     model.txt          the trees, as LightGBM's text
     calibration.json   raw score of the best candidate -> probability that it is right; and the threshold
-    schema.json        the names of the features, in order
+    schema.json        the names of the features, in order, and the range of each that training saw
     code/inference.py  what serves it, so that model.tar.gz is complete
 
 The same rows and hyperparameters give the same bytes. Nothing here is pickled.
@@ -129,6 +129,19 @@ def train(train_rows: Channel, args: argparse.Namespace) -> lgb.Booster:
     return lgb.train(parameters, data, num_boost_round=args.rounds)
 
 
+def schema_of(rows: Channel) -> dict[str, object]:
+    """What a request is checked by where the model is served (docs/local_sagemaker.md): ranges, one step of float32 wide
+    of what was seen, since a request has the unrounded values."""
+    seen = rows.features[rows.candidates]
+    low = np.nextafter(seen.min(axis=0), np.float32(-np.inf)).tolist()
+    high = np.nextafter(seen.max(axis=0), np.float32(np.inf)).tolist()
+    columns = [
+        {"name": name, "type": "number", "min": least, "max": most}
+        for name, least, most in zip(rows.names, low, high, strict=True)
+    ]
+    return {"feature_names": rows.names, "at": ["mentions", "candidates", "features"], "columns": columns}
+
+
 def write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, sort_keys=True, indent=1) + "\n", encoding="utf-8")
 
@@ -152,7 +165,7 @@ def main(arguments: list[str]) -> int:
     args.model_dir.mkdir(parents=True, exist_ok=True)
     model.save_model(str(args.model_dir / "model.txt"))
     write_json(args.model_dir / "calibration.json", found)
-    write_json(args.model_dir / "schema.json", {"feature_names": rows.names})
+    write_json(args.model_dir / "schema.json", schema_of(rows))
     code = args.model_dir / "code"
     code.mkdir(exist_ok=True)
     shutil.copyfile(Path(__file__).resolve().with_name("inference.py"), code / "inference.py")

@@ -20,6 +20,7 @@ import pytest
 from ledgerline.mapping.features import FEATURE_SET, FEATURES
 from ledgerline.mapping.ranking import Question, parse_answers, request_body
 from ledgerline.mapping.tables import LABELLED_CANDIDATES
+from local_sagemaker.inside.request_schema import Schema
 
 PROJECT = Path(__file__).resolve().parents[2] / "model_projects" / "ticker_ranker"
 
@@ -149,6 +150,23 @@ def test_hyperparameters_come_from_the_platform_as_json(trained: Path, tmp_path:
     done = run("train", "--unknown-of-the-platform", "x", env=env)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "model" / "model.txt").read_text().count("Tree=") == 3
+
+
+def test_the_model_knows_the_ranges_of_its_training_rows(trained: Path) -> None:
+    schema = Schema.load(trained / "model" / "schema.json")
+    assert schema is not None
+    rows = pq.read_table(trained / "split" / "train" / "rows.parquet").select(FEATURES).to_pylist()
+    records = [[row[name] for name in FEATURES] for row in rows if None not in row.values()]
+
+    def asked(found: list[list[float]]) -> str:
+        candidates = [{"company_id": "c", "features": features} for features in found]
+        mention = {"mention_id": "m", "candidates": candidates}
+        return json.dumps({"feature_names": list(FEATURES), "mentions": [mention]})
+
+    assert len(records) > 100
+    assert schema.violations(asked(records)) == []
+    (said,) = schema.violations(asked([[9.0, *records[0][1:]]]))
+    assert said.startswith(f"record 1: {FEATURES[0]} is 9.0, expected at most ")
 
 
 def test_the_evaluation_has_metrics_slices_and_calibration(trained: Path) -> None:
