@@ -91,7 +91,7 @@ def roll_back(
 def named(projects: Sequence["ModelProject"], name: str) -> "ModelProject":
     """The project of that name. Raises ConfigurationError with the nearest right name."""
     from ledgerline.errors import ConfigurationError
-    from ledgerline.projects.config import nearest
+    from ledgerline.projects.sections import nearest
 
     known = {project.name: project for project in projects}
     if name not in known:

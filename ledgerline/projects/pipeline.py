@@ -20,7 +20,8 @@ from typing import Any
 from ledgerline.errors import LedgerlineError
 from ledgerline.ports import Lake, ObjectStore
 from ledgerline.projects import datasets
-from ledgerline.projects.config import TEST_CHANNEL, ModelProject, check_unchanged
+from ledgerline.projects.config import ModelProject, check_unchanged
+from ledgerline.projects.sections import TEST_CHANNEL
 from ledgerline.release.approvals import AUTOMATIC_APPROVER, Approval, standing_approval
 from ledgerline.release.deploy import recorded_reports
 from ledgerline.release.digest import model_digest
