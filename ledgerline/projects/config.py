@@ -21,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 from ledgerline.errors import ConfigurationError
 from ledgerline.projects.sections import ProjectConfig, Rule, SliceRule, did_you_mean, nearest
 from ledgerline.release.gate import Direction, GatePolicy, GateRule
+from ledgerline.release.model_platform import QA_SUFFIX
 
 SCRIPTS = ("preprocessing.py", "train.py", "evaluation.py", "inference.py")
 NOT_CODE = {"config.yaml", "__pycache__", "tests"}  # what a job does not run
@@ -54,7 +55,7 @@ class ModelProject:
 
     @property
     def qa_endpoint(self) -> str:
-        return f"{self.aws_name}-qa"
+        return f"{self.aws_name}{QA_SUFFIX}"
 
     @property
     def policy(self) -> GatePolicy:
@@ -62,7 +63,30 @@ class ModelProject:
         gate = self.config.gate
         rules = [_gate_rule(rule, directions[rule.metric]) for rule in gate.rules]
         rules += [_gate_rule(rule, directions[rule.metric], by=rule.by, min_rows=rule.min_rows) for rule in gate.slices]
-        return GatePolicy(rules=tuple(rules), approval=self.config.approval, qa_required=self.config.serving.qa)
+        return GatePolicy(
+            rules=tuple(rules),
+            approval=self.config.approval,
+            qa_required=self.config.serving.qa,
+            approval_expires_days=self.config.approvals.expires_days,
+            four_eyes=self.config.approvals.four_eyes,
+            max_calibration_error=gate.max_calibration_error,
+            max_size_mb=gate.max_size_mb,
+            max_latency_p99_ms=gate.max_latency_p99_ms,
+        )
+
+    @property
+    def serving_environment(self) -> dict[str, str]:
+        """What the endpoints' containers are told: SageMaker's name for workers, ours for requests outside the schema."""
+        serving = self.config.serving
+        return {
+            "SAGEMAKER_MODEL_SERVER_WORKERS": str(serving.workers),
+            "LEDGERLINE_SCHEMA_MODE": serving.validation,
+        }
+
+    @property
+    def told(self) -> str:
+        """Who hears of candidates that wait, failures and drift: the Slack channel of config.yaml, else the owner."""
+        return self.config.slack or self.config.owner
 
     @property
     def dataset_digest(self) -> str:
@@ -227,6 +251,20 @@ def _cross_checks(config: ProjectConfig, lines: Mapping[Path_, int], file: str, 
             "tuning.metric",
             f"`{tuning.metric}` is no metric that train.py prints (one with a regex){meant} "
             f"Printed: {', '.join(printed) or 'none'}.",
+        )
+    if config.approvals.four_eyes and config.approval == "automatic":
+        yield Mistake(
+            file,
+            lines.get(("approvals", "four_eyes"), 0),
+            "approvals.four_eyes",
+            "two people cannot approve where the gate does it by itself. Write `approval: manual`, or remove this.",
+        )
+    if config.gate.max_latency_p99_ms is not None and not config.serving.qa:
+        yield Mistake(
+            file,
+            lines.get(("gate", "max_latency_p99_ms"), 0),
+            "gate.max_latency_p99_ms",
+            "it is measured on the QA endpoint, and `serving.qa` is false. Write `qa: true`, or remove this.",
         )
     for section in ("rules", "slices"):
         for index, rule in enumerate(getattr(config.gate, section)):

@@ -449,6 +449,12 @@ class Serving(_Section):
     qa: bool = Field(
         default=True, description="The QA endpoint must serve a model before it may be approved.", examples=[False]
     )
+    instance_usd_per_hour: float | None = Field(
+        default=None,
+        gt=0,
+        description="Price of such an instance, for the estimate of what deleting an idle endpoint saves.",
+        examples=[0.115],
+    )
     pins: list[Literal["candidate_index", "knowledge_graph"]] = Field(
         default_factory=list,
         description="Versions in use that a release records: what its answers depend on.",
@@ -563,6 +569,10 @@ class ProjectConfig(_Section):
         if not re.fullmatch(NAME_PATTERN, value):
             raise mistake(
                 f"`{value}` is not lower-case letters, digits and single underscores", example="ticker_ranker"
+            )
+        if value.endswith("_qa"):
+            raise mistake(
+                f"`{value}` would take the name of the QA endpoint of `{value[:-3]}`", example=f"{value}_model"
             )
         return value
 

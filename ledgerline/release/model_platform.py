@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -15,6 +16,7 @@ from ledgerline.errors import LedgerlineError, PermanentFailure
 
 ApprovalStatus = Literal["PendingManualApproval", "Approved", "Rejected"]
 LogKind = Literal["processing", "training", "endpoint"]
+QA_SUFFIX = "-qa"  # of the names of endpoints that may serve what nobody approved
 OnLog = Callable[[str], None]  # gets every line of a job's log while the job runs
 
 
@@ -123,6 +125,7 @@ class EndpointState:
     model_uri: str | None
     package_arn: str | None
     model_digest: str | None
+    changed_at: datetime | None = None  # aware; when the endpoint was made or updated last
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,13 +194,20 @@ class ModelPlatform(Protocol):
         instance_count: int = 1,
         environment: Mapping[str, str] | None = None,
         image: str | None = None,
+        capture_percent: int = 0,
     ) -> EndpointDeployment:
-        """Create or update an endpoint and wait. `model`: ARN of an approved package, or s3:// URI of a model.
+        """Create or update an endpoint and wait. `model`: ARN of an approved package; for a QA endpoint (a name that
+        ends with QA_SUFFIX) also the s3:// URI of a model, which nobody can approve.
 
-        With `model_digest` the artifact's bytes are compared first. Succeeds only if InService with the config asked
-        for and no failure reason: boto3's waiter checks the first alone, and takes a silent rollback for success.
-        Raises DeployFailed (the old release still answers), PermanentFailure (refused), PlatformFailure.
+        The artifact's bytes are compared first with the digest that the package was registered with, and with
+        `model_digest`. That share of requests and answers is kept in the object store. Succeeds only if InService with
+        the config asked for and no failure reason: boto3's waiter checks the first alone, and takes a silent rollback
+        for success. Raises DeployFailed (the old release still answers), PermanentFailure (refused), PlatformFailure.
         """
+        ...
+
+    def invocations(self, endpoint: str, since: datetime) -> int | None:
+        """How many requests the endpoint got since then; None where the platform does not count them."""
         ...
 
     def describe_endpoint(self, endpoint: str) -> EndpointState | None: ...

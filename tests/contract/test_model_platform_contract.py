@@ -207,26 +207,26 @@ def test_a_failed_update_is_a_failure_and_leaves_the_old_release_and_nothing_els
     platform: ModelPlatform, project: Path, objects: DirectoryObjectStore, folder: Path
 ) -> None:
     uri, digest = trained(platform, project, objects)
-    before = platform.deploy("kept", uri, model_digest=digest)
+    before = platform.deploy("kept-qa", uri, model_digest=digest)
     from ledgerline.release.digest import pack_files
 
     objects.put("s3://ledgerline/models/broken.tar.gz", pack_files({"code/inference.py": b"raise ValueError('no')"}))
     with pytest.raises(DeployFailed, match=f"with config {before.config_name}, but"):
-        platform.deploy("kept", "s3://ledgerline/models/broken.tar.gz")
-    state = platform.describe_endpoint("kept")
+        platform.deploy("kept-qa", "s3://ledgerline/models/broken.tar.gz")
+    state = platform.describe_endpoint("kept-qa")
     assert state is not None
     assert (state.status, state.config_name) == ("InService", before.config_name)
     assert "did not pass the ping health check" in str(state.failure_reason)
-    assert platform.invoke("kept", b"[1]").model_digest == digest
+    assert platform.invoke("kept-qa", b"[1]").model_digest == digest
     with pytest.raises(PermanentFailure, match="was asked for: it was changed"):
-        platform.deploy("kept", uri, model_digest="0" * 64)
+        platform.deploy("kept-qa", uri, model_digest="0" * 64)
     newer, newer_digest = trained(platform, project, objects, rate=0.7)
-    after = platform.deploy("kept", newer, model_digest=newer_digest)
-    assert platform.invoke("kept", b"[1]").body == b"[[1], 0.7]"
+    after = platform.deploy("kept-qa", newer, model_digest=newer_digest)
+    assert platform.invoke("kept-qa", b"[1]").body == b"[[1], 0.7]"
     client = platform._sagemaker()  # type: ignore[attr-defined]
     for made, key in (
-        (client.list_endpoint_configs(NameContains="-kept-")["EndpointConfigs"], "EndpointConfigName"),
-        (client.list_models(NameContains="-kept-")["Models"], "ModelName"),
+        (client.list_endpoint_configs(NameContains="-kept-qa-")["EndpointConfigs"], "EndpointConfigName"),
+        (client.list_models(NameContains="-kept-qa-")["Models"], "ModelName"),
     ):
         assert [item[key] for item in made] == [after.config_name]
 
@@ -238,24 +238,24 @@ def test_an_endpoint_that_never_served_can_be_deployed_again(
 
     objects.put("s3://ledgerline/models/empty.tar.gz", pack_files({"model.json": b"{}"}))
     with pytest.raises(DeployFailed, match=r"no inference\.py"):
-        platform.deploy("fresh", "s3://ledgerline/models/empty.tar.gz")
+        platform.deploy("fresh-qa", "s3://ledgerline/models/empty.tar.gz")
     uri, digest = trained(platform, project, objects)
-    platform.deploy("fresh", uri)
-    assert platform.invoke("fresh", b"[]").model_digest == digest
+    platform.deploy("fresh-qa", uri)
+    assert platform.invoke("fresh-qa", b"[]").model_digest == digest
 
 
 def test_a_killed_server_is_started_again_by_the_next_call(
     platform: ModelPlatform, project: Path, objects: DirectoryObjectStore, folder: Path
 ) -> None:
     uri, digest = trained(platform, project, objects)
-    platform.deploy("restarted", uri)
+    platform.deploy("restarted-qa", uri)
     home = Home(folder / "sagemaker")
     running = home.running()
     assert running is not None
     os.kill(running.pid, signal.SIGKILL)
     while home.locked():
         time.sleep(0.01)
-    assert platform.invoke("restarted", b"[1]").model_digest == digest
+    assert platform.invoke("restarted-qa", b"[1]").model_digest == digest
 
 
 def test_constructing_the_resource_does_nothing(tmp_path: Path) -> None:
