@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from ledgerline.errors import LedgerlineError, PermanentFailure
+from ledgerline.release.rollout import Rollout
 
 ApprovalStatus = Literal["PendingManualApproval", "Approved", "Rejected"]
 LogKind = Literal["processing", "training", "endpoint"]
@@ -191,11 +192,14 @@ class ModelPlatform(Protocol):
         instance_count: int = 1,
         environment: Mapping[str, str] | None = None,
         image: str | None = None,
+        rollout: Rollout | None = None,
     ) -> EndpointDeployment:
         """Create or update an endpoint and wait. `model`: ARN of an approved package, or s3:// URI of a model.
 
-        With `model_digest` the artifact's bytes are compared first. Succeeds only if InService with the config asked
-        for and no failure reason: boto3's waiter checks the first alone, and takes a silent rollback for success.
+        With `model_digest` the artifact's bytes are compared first. An update moves the traffic as `rollout` says, all
+        of it at once without one; its alarms stay with the release, and the first release of an endpoint has none.
+        Succeeds only if InService with the config asked for and no failure reason: boto3's waiter checks the first
+        alone, and takes a silent rollback for success.
         Raises DeployFailed (the old release still answers), PermanentFailure (refused), PlatformFailure.
         """
         ...

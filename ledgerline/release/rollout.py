@@ -6,6 +6,7 @@ platform, whether a model may be deployed at all to gate.py.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -67,7 +68,7 @@ class Rollout:
     `all_at_once` moves all traffic in one step, `canary` `percent` of it and then the rest, `linear` and `rolling`
     `percent` more with every step. After each step but the last the platform watches the alarms for `wait_seconds`,
     after the last for `bake_seconds` (SageMaker has one such time: the longer of the two is used for every step). Any
-    alarm, or a crash of the new release, takes it back at once. Raises ConfigurationError.
+    alarm takes the release back at once, and on the embedded server a crash of it too. Raises ConfigurationError.
     """
 
     kind: Kind = "all_at_once"
@@ -94,3 +95,9 @@ class Rollout:
     def interval_seconds(self) -> int:
         """The time after every step in which the alarms are watched."""
         return max(self.wait_seconds, self.bake_seconds)
+
+    @property
+    def waiting_seconds(self) -> int:
+        """All of these times together: what the rollout takes at least."""
+        steps = {"all_at_once": 1, "canary": 2}.get(self.kind, math.ceil(100 / self.percent))
+        return steps * self.interval_seconds

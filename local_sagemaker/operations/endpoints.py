@@ -22,6 +22,7 @@ def create_endpoint(platform: Platform, request: dict[str, Any]) -> dict[str, An
         "EndpointArn": arn,
         "EndpointConfigName": request["EndpointConfigName"],
         "EndpointStatus": "Creating",
+        "LastDeploymentConfig": _deployment(platform, request, {}, release),
         "CreationTime": now,
         "LastModifiedTime": now,
         "_pending": release,
@@ -57,14 +58,17 @@ def update_endpoint(platform: Platform, request: dict[str, Any]) -> dict[str, An
 def _deployment(
     platform: Platform, request: dict[str, Any], body: dict[str, Any], release: dict[str, Any]
 ) -> dict[str, Any] | None:
-    """The DeploymentConfig of an update, checked against both releases. Raises ValidationException."""
+    """The DeploymentConfig of a request, checked against the release and, in an update, against the one that serves.
+
+    Raises ValidationException.
+    """
     config = request.get("DeploymentConfig")
     if request.get("RetainDeploymentConfig"):
         if config is not None:
             raise validation("Give either DeploymentConfig or RetainDeploymentConfig, not both.")
         config = body.get("LastDeploymentConfig")
     how = plan(config, min(variant["instances"] for variant in release["variants"]))
-    now, then = ({variant["name"] for variant in each["variants"]} for each in (body["_release"], release))
+    now, then = ({variant["name"] for variant in each["variants"]} for each in (body.get("_release", release), release))
     if how.guarded and now != then:
         raise validation(
             f"The variants of {release['config']} are {sorted(then)}, those of endpoint {body['EndpointName']} "

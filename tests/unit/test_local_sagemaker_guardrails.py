@@ -325,6 +325,9 @@ def test_an_update_that_aws_refuses_changes_nothing(server: Server) -> None:
         assert (code, said in message) == ("ValidationException", True), message
     described = server.sagemaker.describe_endpoint(EndpointName="refuses")
     assert (described["EndpointStatus"], described["EndpointConfigName"]) == ("InService", "refuses-1")
+    request = {"EndpointName": "refuses-new", "EndpointConfigName": config, "DeploymentConfig": canary(60)}
+    code, message = refused(server.sagemaker.create_endpoint, **request)
+    assert (code, "CanarySize must be between" in message) == ("ValidationException", True)
 
 
 def test_weights_and_the_deployment_config_are_retained_where_it_is_asked_for(server: Server) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ledgerline.errors import ConfigurationError
-from ledgerline.release.rollout import AlarmRule, Rollout
+from ledgerline.release.rollout import AlarmRule, Kind, Rollout
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,11 @@ def test_an_alarm_rule_that_cloudwatch_refuses_is_refused(changed: dict[str, Any
         AlarmRule(**{"metric": "ModelLatency", "threshold": 1.0, **changed})
 
 
+STEPS: list[tuple[Kind, int]] = [("all_at_once", 100), ("canary", 10), ("linear", 30), ("rolling", 5)]
+
+
 def test_the_longer_of_the_two_times_follows_every_step() -> None:
     rules = (AlarmRule("ModelLatency", 5e5, ">", "p99", 30), AlarmRule("Invocation5XXErrors", 0.01))
     assert Rollout("canary", 10, wait_seconds=60, bake_seconds=300, alarms=rules).interval_seconds == 300
     assert Rollout().interval_seconds == 0
+    assert [Rollout(kind, percent, 60).waiting_seconds for kind, percent in STEPS] == [60, 120, 240, 1200]
