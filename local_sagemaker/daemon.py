@@ -133,6 +133,7 @@ def environment(home_path: Path) -> dict[str, str]:
         "AWS_ENDPOINT_URL_SAGEMAKER": running.url,
         "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": running.url,
         "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS": running.url,
+        "AWS_ENDPOINT_URL_CLOUDWATCH": running.url,
         "AWS_ACCESS_KEY_ID": credentials.access_key_id,
         "AWS_SECRET_ACCESS_KEY": credentials.secret_access_key,
         "AWS_DEFAULT_REGION": REGION,

@@ -21,6 +21,7 @@ from typing import cast
 from urllib.parse import unquote
 
 from local_sagemaker import ACCOUNT, protocol, sigv4
+from local_sagemaker.endpoints.exposition import Scraper
 from local_sagemaker.endpoints.upstream import Answer
 from local_sagemaker.endpoints.worker import Fleet
 from local_sagemaker.errors import ServiceError
@@ -34,6 +35,7 @@ INVOCATION_SECONDS = 60.0  # API reference, InvokeEndpoint: the model must answe
 _REASONS = {
     200: "OK",
     400: "Bad Request",
+    401: "Unauthorized",
     403: "Forbidden",
     411: "Length Required",
     413: "Payload Too Large",
@@ -66,6 +68,8 @@ class Front:
         self._platform = platform
         self._credentials = credentials
         self._routes = platform.endpoints.routes
+        self._metrics = platform.endpoints.metrics
+        self._scraper = Scraper(platform.home.metrics_token(), platform.endpoints)
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="control")
         self._id_prefix = secrets.token_hex(10)
@@ -86,6 +90,8 @@ class Front:
                 self._answer_runtime_error(connection, request, error)
         elif request.method == "GET" and request.path == "/ping":
             connection.respond(200, f"x-amzn-requestid: {request.id}\r\n", b"ok")
+        elif request.method == "GET" and request.path == "/metrics":
+            connection.respond(*self._scraper.answer(request.headers.get("authorization", "")))
         else:
             future = self._loop.run_in_executor(self._threads, self._control, request)
             future.add_done_callback(lambda done: connection.respond(*done.result()))
@@ -107,32 +113,32 @@ class Front:
 
     def _control(self, request: Request) -> tuple[int, str, bytes]:
         """Status, header lines and body of a control request; runs in a thread and never raises."""
-        head = f"x-amzn-requestid: {request.id}\r\ncontent-type: application/x-amz-json-1.1\r\n"
+        wire, prefix, name = protocol.operation_of(request.method, request.path, request.headers)
+        head = f"x-amzn-requestid: {request.id}\r\n{wire.head}"
         try:
             self._verify(request)
-            return 200, head, self._operate(request)
+            return 200, head, self._operate(request, wire, prefix, name)
         except ServiceError as error:
-            return error.status, f"{head}x-amzn-errortype: {error.code}\r\n", protocol.serialize_error(error)
+            return error.status, head + protocol.error_head(error, wire), protocol.serialize_error(error, wire)
         except Exception:  # noqa: BLE001 - no traceback to a client; it is logged whole
             _log.exception("request %s failed", request.id)
             told = f"The server failed on request {request.id}; see server.log in its home."
             failure = ServiceError("InternalFailure", told, 500)
-            return 500, f"{head}x-amzn-errortype: InternalFailure\r\n", protocol.serialize_error(failure)
+            return 500, head + protocol.error_head(failure, wire), protocol.serialize_error(failure, wire)
 
-    def _operate(self, request: Request) -> bytes:
-        target = request.headers.get("x-amz-target", "")
-        prefix, _, name = target.partition(".")
+    def _operate(self, request: Request, wire: protocol.Wire, prefix: str, name: str) -> bytes:
         service_name, operations = ALL.get(prefix, ("", {}))
-        if request.method != "POST" or request.path != "/" or name not in operations:
-            asked = target or f"{request.method} {unquote(request.path)}"
+        if name not in operations:
+            asked = request.headers.get("x-amz-target") or f"{request.method} {unquote(request.path)}"
             remedy = "`python -m local_sagemaker operations` lists those it has."
             raise ServiceError("UnknownOperationException", f"local_sagemaker has no operation {asked!r}; {remedy}")
         operation = protocol.service(service_name).operation_model(name)
-        response = operations[name](self._platform, protocol.parse(operation, request.body))
-        return protocol.serialize(operation, response)
+        response = operations[name](self._platform, protocol.parse(operation, request.body, wire))
+        return protocol.serialize(operation, response, wire)
 
     def _invoke(self, connection: Connection, request: Request) -> None:
         """Verify, choose the variant, forward. Raises ServiceError before anything was forwarded."""
+        began = time.perf_counter()
         self._verify(request)
         name, _, action = request.path[len("/endpoints/") :].partition("/")
         if action not in ("invocations", STREAMED) or request.method != "POST":
@@ -163,13 +169,27 @@ class Front:
         if accept in headers:
             lines.append(f"accept: {headers[accept]}\r\n")
         lines += [f"{header}: {headers[header]}\r\n" for header in ("content-type", *_FORWARDED) if header in headers]
-        _Invocation(self, connection, request, name, fleet).send(
+        _Invocation(self, connection, request, name, fleet, began).send(
             "".join(lines).encode("latin-1") + b"\r\n" + request.body
         )
 
     def _answer_runtime_error(self, connection: Connection, request: Request, error: ServiceError) -> None:
         head = f"x-amzn-requestid: {request.id}\r\ncontent-type: application/json\r\nx-amzn-errortype: {error.code}\r\n"
         connection.respond(error.status, head, json.dumps({"message": str(error), "Message": str(error)}).encode())
+
+    def fallback(self, endpoint: str, fleet: Fleet, answer: Answer | None) -> Fleet | None:
+        """Who is to be asked instead of a fleet that failed, where it is not the live one: in an update, or after it."""
+        if answer is not None and answer.status < 500:
+            return None
+        route = self._routes.get(endpoint)
+        return None if route is None else route.fallback(fleet)
+
+    def note(self, fleet: Fleet, answer: Answer | None, model_seconds: float, overhead_seconds: float) -> None:
+        """Count what a fleet answered, or that it did not."""
+        series = self._metrics.of(fleet)
+        if series is not None:
+            status, body = (0, b"") if answer is None else (answer.status, answer.body)
+            series.record(status, model_seconds * 1e6, overhead_seconds * 1e6, body)
 
     def answer(
         self, connection: Connection, request: Request, endpoint: str, fleet: Fleet, answer: Answer | None
@@ -228,31 +248,61 @@ def payload_parts(body: bytes) -> bytes:
 
 
 class _Invocation:
-    """One invocation under way: answered once, by the worker or by the time limit."""
+    """One invocation under way: answered once, by a worker or by the time limit.
 
-    __slots__ = ("_connection", "_endpoint", "_fleet", "_front", "_request", "_timer")
+    What a fleet in an update could not answer (5xx, connection lost) is asked again of the live one: a bad release
+    costs its callers time, not errors. So a model may be asked twice, as by any client that tries again.
+    """
 
-    def __init__(self, front: Front, connection: Connection, request: Request, endpoint: str, fleet: Fleet) -> None:
+    __slots__ = (
+        "_began", "_connection", "_data", "_endpoint", "_fleet", "_front", "_overhead", "_request", "_sent", "_timer"
+    )  # fmt: skip
+
+    def __init__(
+        self, front: Front, connection: Connection, request: Request, endpoint: str, fleet: Fleet, began: float
+    ) -> None:
         self._front = front
         self._connection = connection
         self._request = request
         self._endpoint = endpoint
         self._fleet = fleet
+        self._began = began
         self._timer: asyncio.TimerHandle | None = None
 
     def send(self, data: bytes) -> None:
         self._timer = asyncio.get_running_loop().call_later(INVOCATION_SECONDS, self._too_late)
-        self._fleet.send(data, self._answered)
+        self._data = data
+        self._ask(self._fleet)
+
+    def _ask(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._sent = time.perf_counter()
+        self._overhead = self._sent - self._began
+        fleet.send(self._data, self._answered)
 
     def _answered(self, answer: Answer | None) -> None:
+        if self._timer is None:
+            return  # it comes too late
+        now, fleet = time.perf_counter(), self._fleet
+        other = self._front.fallback(self._endpoint, fleet, answer)
+        if other is None:
+            self._end(answer)
+        self._front.note(fleet, answer, now - self._sent, self._overhead + time.perf_counter() - now)
+        if other is not None:
+            self._began = now
+            self._ask(other)
+
+    def _end(self, answer: Answer | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-            self._front.answer(self._connection, self._request, self._endpoint, self._fleet, answer)
+        self._front.answer(self._connection, self._request, self._endpoint, self._fleet, answer)
 
     def _too_late(self) -> None:
         text = f'{{"error": "the model did not answer within {INVOCATION_SECONDS:.0f} s"}}'
-        self._answered(Answer(504, {}, text.encode()))
+        answer = Answer(504, {}, text.encode())
+        self._end(answer)
+        self._front.note(self._fleet, answer, time.perf_counter() - self._sent, self._overhead)
 
 
 class Connection(asyncio.Protocol):

@@ -105,6 +105,14 @@ class Home:
                 f"{path} is damaged ({error}); stop the server and remove the file: new keys are made."
             ) from error
 
+    def metrics_token(self) -> str:
+        """What a scraper of /metrics must show; its file, made on first use, is what Prometheus is pointed to."""
+        path = self.path / "metrics-token"
+        if not path.exists():
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(secrets.token_urlsafe(30))
+        return path.read_text().strip()
+
     def write_running(self, running: Running) -> None:
         write_private(self.path / "server.json", asdict(running))
 

@@ -1,4 +1,7 @@
-"""The wire protocol json 1.1, driven by botocore's own service models: requests validated, responses written.
+"""The wire protocols, driven by botocore's own service models: requests validated, responses written.
+
+SageMaker and CloudWatch Logs speak json 1.1. CloudWatch speaks smithy-rpc-v2-cbor to newer SDKs and json 1.0 to others;
+it once spoke query (XML), and kept that protocol's error codes.
 
 botocore's ParamValidator knows types, required members and minima; AWS also enforces patterns, maxima and enums, and
 says so in the words used here, so the walk over the shapes is our own. Source of the wording: answers of AWS, "N
@@ -13,13 +16,15 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from botocore.loaders import Loader
 from botocore.model import OperationModel, ServiceModel, Shape
 
+from local_sagemaker import cbor
 from local_sagemaker.errors import ServiceError, validation
 
 _KINDS: dict[str, Any] = {
@@ -28,20 +33,51 @@ _KINDS: dict[str, Any] = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """How a body is written; `head` are the header lines of every answer."""
+
+    head: str
+    loads: Callable[[bytes], Any]
+    dumps: Callable[[Any], bytes]
+
+
+def _json_loads(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ServiceError("SerializationException", f"The body is not JSON: {error}") from error
+
+
+def _json_dumps(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+JSON = Wire("content-type: application/x-amz-json-1.1\r\n", _json_loads, _json_dumps)
+CBOR = Wire("content-type: application/cbor\r\nsmithy-protocol: rpc-v2-cbor\r\n", cbor.loads, cbor.dumps)
+
+
+def operation_of(method: str, path: str, headers: dict[str, str]) -> tuple[Wire, str, str]:
+    """The wire, target prefix and operation that a request names; two empty strings if it names none."""
+    parts = path.split("/")
+    if headers.get("smithy-protocol") == "rpc-v2-cbor":
+        named = method == "POST" and len(parts) == 5 and parts[1] == "service" and parts[3] == "operation"
+        return CBOR, parts[2] if named else "", parts[4] if named else ""
+    prefix, _, name = headers.get("x-amz-target", "").partition(".")
+    return (JSON, prefix, name) if method == "POST" and path == "/" else (JSON, "", "")
+
+
 @cache
 def service(name: str) -> ServiceModel:
     """botocore's model of a service, e.g. 'sagemaker', 'sagemaker-runtime', 'logs'."""
     return ServiceModel(Loader().load_service_model(name, "service-2"), name)
 
 
-def parse(operation: OperationModel, body: bytes) -> dict[str, Any]:
+def parse(operation: OperationModel, body: bytes, wire: Wire = JSON) -> dict[str, Any]:
     """The request as a dict of plain JSON values. Raises ServiceError with all violations in one message."""
-    try:
-        request = json.loads(body or b"{}")
-    except ValueError as error:
-        raise ServiceError("SerializationException", f"The body is not JSON: {error}") from error
+    request = wire.loads(body) if body else {}
     if not isinstance(request, dict):
-        raise ServiceError("SerializationException", "The body is not a JSON object.")
+        raise ServiceError("SerializationException", "The body is not an object.")
     shape = operation.input_shape
     if shape is None:
         return {}
@@ -49,20 +85,29 @@ def parse(operation: OperationModel, body: bytes) -> dict[str, Any]:
     found = list(_violations(shape, request, ""))
     if found:
         noun = "error" if len(found) == 1 else "errors"
-        raise validation(f"{len(found)} validation {noun} detected: {'; '.join(found)}")
+        message = f"{len(found)} validation {noun} detected: {'; '.join(found)}"
+        once_query = "awsQueryCompatible" in operation.service_model.metadata
+        raise ServiceError("ValidationError", message) if once_query else validation(message)
     return request
 
 
-def serialize(operation: OperationModel, response: dict[str, Any]) -> bytes:
+def serialize(operation: OperationModel, response: dict[str, Any], wire: Wire = JSON) -> bytes:
     """The response in the shape of the model: absent members left out, the server's own members ('_...') never sent."""
     shape = operation.output_shape
     if shape is None:
-        return b""
-    return json.dumps(_outgoing(shape, response, operation.name), separators=(",", ":")).encode()
+        return b"" if wire is JSON else wire.dumps({})
+    return wire.dumps(_outgoing(shape, response, operation.name))
 
 
-def serialize_error(error: ServiceError) -> bytes:
-    return json.dumps({"__type": error.code, "message": str(error), "Message": str(error)}).encode()
+def error_head(error: ServiceError, wire: Wire = JSON) -> str:
+    """The header lines that name an error; in CBOR also by its code in the query protocol, which botocore reports."""
+    head = f"x-amzn-errortype: {error.code}\r\n"
+    side = "Sender" if error.status < 500 else "Receiver"
+    return f"{head}x-amzn-query-error: {error.code};{side}\r\n" if wire is CBOR else head
+
+
+def serialize_error(error: ServiceError, wire: Wire = JSON) -> bytes:
+    return wire.dumps({"__type": error.code, "message": str(error), "Message": str(error)})
 
 
 def _without_nulls(value: Any) -> Any:
@@ -192,4 +237,8 @@ def _outgoing(shape: Any, value: Any, where: str) -> Any:
         return [_outgoing(shape.member, item, where) for item in value]
     if shape.type_name == "map":
         return {key: _outgoing(shape.value, item, where) for key, item in value.items()}
+    if shape.type_name == "timestamp":
+        return cbor.Timestamp(value)
+    if shape.type_name == "double":
+        return float(value)
     return value

@@ -40,11 +40,19 @@ from ledgerline.release.model_platform import (
     TrainingSpec,
 )
 from ledgerline.release.releases import GateRefusal
+from ledgerline.release.rollout import AlarmRule, Rollout
 
 VARIANT = "AllTraffic"
 LOCAL_IMAGE = "000000000000.dkr.ecr.us-east-1.amazonaws.com/ledgerline:py3"  # never pulled: jobs run as subprocesses
 LOCAL_ROLE = "arn:aws:iam::000000000000:role/ledgerline"
 _LOG_GROUPS = {"processing": "/aws/sagemaker/ProcessingJobs", "training": "/aws/sagemaker/TrainingJobs"}
+DRIFT_NAMESPACE = "Ledgerline/SageMaker"  # on AWS whoever measures the drift must publish it there
+_COMPARISONS = {
+    ">=": "GreaterThanOrEqualToThreshold",
+    ">": "GreaterThanThreshold",
+    "<": "LessThanThreshold",
+    "<=": "LessThanOrEqualToThreshold",
+}
 _DEFAULT_ARGUMENTS = ["--input-dir", "/opt/ml/processing/input", "--output-dir", "/opt/ml/processing/output"]
 _SUFFIX_LENGTH = len("-MMDDhhmmss-abcdef")  # what makes a name unique
 _NOT_SOURCE = {"__pycache__", "tests", ".git", ".ipynb_checkpoints"}
@@ -246,6 +254,7 @@ class SageMaker(ConfigurableResource):
         environment: Mapping[str, str] | None = None,
         image: str | None = None,
         capture_percent: int = 0,
+        rollout: Rollout | None = None,
     ) -> EndpointDeployment:
         """Create or update an endpoint and wait until it serves what was asked for."""
         started = time.monotonic()
@@ -270,13 +279,17 @@ class SageMaker(ConfigurableResource):
                     ProductionVariants=[_variant(config, instance_type, instance_count)],
                     **self._capture(name, capture_percent),
                 )
-                change = client.create_endpoint if before is None else client.update_endpoint
-                change(EndpointName=name, EndpointConfigName=config)
+                if before is None:
+                    client.create_endpoint(EndpointName=name, EndpointConfigName=config)
+                else:
+                    client.update_endpoint(
+                        EndpointName=name, EndpointConfigName=config, **self._deployment(name, config, rollout)
+                    )
             except Exception:
                 self._remove_release(config)  # nothing half-made is left behind
                 raise
         try:
-            self._wait_for_endpoint(name, config)
+            self._wait_for_endpoint(name, config, rollout.waiting_seconds if rollout else 0)
         except DeployFailed:
             self._remove_release(config)
             raise
@@ -284,9 +297,19 @@ class SageMaker(ConfigurableResource):
             self._remove_release(before["EndpointConfigName"])
         return EndpointDeployment(name, config, time.monotonic() - started)
 
-    def _wait_for_endpoint(self, name: str, config: str) -> None:
+    def _deployment(self, name: str, config: str, rollout: Rollout | None) -> dict[str, Any]:
+        """The member DeploymentConfig for a rollout; its alarms, on the new release's answers alone, are put first."""
+        if rollout is None:
+            return {}
+        alarms = [_alarm(name, config, number, rule) for number, rule in enumerate(rollout.alarms, start=1)]
+        for alarm in alarms:
+            self._client("cloudwatch").put_metric_alarm(**alarm)
+        return {"DeploymentConfig": _deployment(rollout, [str(alarm["AlarmName"]) for alarm in alarms])}
+
+    def _wait_for_endpoint(self, name: str, config: str, baking_seconds: float) -> None:
         """Raises DeployFailed unless the endpoint is InService with this config and without a failure reason."""
-        deadline = time.monotonic() + self.deploy_seconds
+        limit = self.deploy_seconds + baking_seconds
+        deadline = time.monotonic() + limit
         wait = _Backoff(self._poll())
         while True:
             described = self._described("describe_endpoint", EndpointName=name)
@@ -299,7 +322,7 @@ class SageMaker(ConfigurableResource):
                 break
             if time.monotonic() > deadline:
                 raise PlatformFailure(
-                    f"Endpoint {name} is {status} after {self.deploy_seconds:.0f} s: look at its log, and deploy again."
+                    f"Endpoint {name} is {status} after {limit:.0f} s: look at its log, and deploy again."
                 )
             wait.sleep()
         serving, reason = described["EndpointConfigName"], described.get("FailureReason")
@@ -474,8 +497,13 @@ class SageMaker(ConfigurableResource):
         return (package.model_uri if package is not None else None), arn
 
     def _remove_release(self, config: str) -> None:
-        """Delete the config and the model of this name, where they are there."""
+        """Delete the config, the model and the alarms of this name, where they are there."""
         client = self._sagemaker()
+        with _api_errors(f"alarms of {config}"):
+            cloudwatch = self._client("cloudwatch")
+            alarms = cloudwatch.describe_alarms(AlarmNamePrefix=f"{config}-alarm-")["MetricAlarms"]
+            if alarms:
+                cloudwatch.delete_alarms(AlarmNames=[alarm["AlarmName"] for alarm in alarms])
         with _api_errors(f"endpoint config {config}"):
             if self._described("describe_endpoint_config", EndpointConfigName=config) is not None:
                 client.delete_endpoint_config(EndpointConfigName=config)
@@ -719,6 +747,42 @@ def _variant(model: str, instance_type: str, instance_count: int) -> dict[str, A
         "InstanceType": instance_type,
         "InitialInstanceCount": instance_count,
         "InitialVariantWeight": 1.0,
+    }
+
+
+def _deployment(rollout: Rollout, alarms: list[str]) -> dict[str, Any]:
+    """A rollout as SageMaker's DeploymentConfig."""
+    wait = rollout.interval_seconds
+    size = {"Type": "CAPACITY_PERCENT", "Value": rollout.percent}
+    config: dict[str, Any]
+    if rollout.kind == "rolling":
+        config = {"RollingUpdatePolicy": {"MaximumBatchSize": size, "WaitIntervalInSeconds": wait}}
+    else:
+        routing: dict[str, Any] = {"Type": rollout.kind.upper(), "WaitIntervalInSeconds": wait}
+        member = {"canary": "CanarySize", "linear": "LinearStepSize"}.get(rollout.kind)
+        if member is not None:
+            routing[member] = size
+        config = {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": routing}}
+    if alarms:
+        config["AutoRollbackConfiguration"] = {"Alarms": [{"AlarmName": alarm} for alarm in alarms]}
+    return config
+
+
+def _alarm(endpoint: str, config: str, number: int, rule: AlarmRule) -> dict[str, Any]:
+    """The request for one alarm on the answers of the release with this config."""
+    of = {"EndpointName": endpoint, "VariantName": VARIANT, "EndpointConfigName": config}
+    return {
+        "AlarmName": f"{config}-alarm-{number}",
+        "AlarmDescription": f"Takes endpoint {endpoint} back from this release.",
+        "Namespace": DRIFT_NAMESPACE if rule.metric == "PredictionDrift" else "AWS/SageMaker",
+        "MetricName": rule.metric,
+        "Dimensions": [{"Name": name, "Value": value} for name, value in of.items()],
+        "ExtendedStatistic" if rule.statistic.startswith("p") else "Statistic": rule.statistic,
+        "Period": rule.period_seconds,
+        "EvaluationPeriods": rule.evaluation_periods,
+        "Threshold": rule.threshold,
+        "ComparisonOperator": _COMPARISONS[rule.comparison],
+        "TreatMissingData": "notBreaching",  # a canary that nobody asked yet is not a bad one
     }
 
 

@@ -19,9 +19,11 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from ledgerline.errors import ConfigurationError
+from ledgerline.projects import sections
 from ledgerline.projects.sections import ProjectConfig, Rule, SliceRule, did_you_mean, nearest
 from ledgerline.release.gate import Direction, GatePolicy, GateRule
 from ledgerline.release.model_platform import QA_SUFFIX
+from ledgerline.release.rollout import AlarmRule, Rollout
 
 SCRIPTS = ("preprocessing.py", "train.py", "evaluation.py", "inference.py")
 NOT_CODE = {"config.yaml", "__pycache__", "tests"}  # what a job does not run
@@ -84,6 +86,11 @@ class ModelProject:
         }
 
     @property
+    def rollout(self) -> Rollout | None:
+        """How live traffic moves to a new release; None where it moves at once and nothing is watched."""
+        return rollout_of(self.config.serving.rollout)
+
+    @property
     def told(self) -> str:
         """Who hears of candidates that wait, failures and drift: the Slack channel of config.yaml, else the owner."""
         return self.config.slack or self.config.owner
@@ -104,6 +111,26 @@ class ModelProject:
             hasher.update(f"{name}\0{len(self.code[name])}\0".encode())
             hasher.update(self.code[name])
         return hasher.hexdigest()
+
+
+# CloudWatch's metric, its unit of ours, and the statistic of ten seconds that is compared.
+_ALARMS = {
+    "errors_5xx": ("Invocation5XXErrors", 1, "Average"),
+    "latency_p99_ms": ("ModelLatency", 1000, "p99"),
+    "prediction_drift": ("PredictionDrift", 1, "Maximum"),
+}
+
+
+def rollout_of(asked: sections.Rollout) -> Rollout | None:
+    """serving.rollout as the model platform takes it. Raises ConfigurationError for what AWS would refuse."""
+    if asked.kind == "all_at_once" and not asked.alarms:
+        return None
+    alarms = []
+    for alarm in asked.alarms:
+        metric, unit, statistic = _ALARMS[alarm.metric]
+        alarms.append(AlarmRule(metric, alarm.at_most * unit, ">", statistic))
+    percent = 100 if asked.kind == "all_at_once" else asked.percent
+    return Rollout(asked.kind, percent, wait_seconds=asked.wait_seconds, alarms=tuple(alarms))
 
 
 def _gate_rule(rule: Rule | SliceRule, direction: Direction, *, by: str | None = None, min_rows: int = 0) -> GateRule:
@@ -259,6 +286,10 @@ def _cross_checks(config: ProjectConfig, lines: Mapping[Path_, int], file: str, 
             "approvals.four_eyes",
             "two people cannot approve where the gate does it by itself. Write `approval: manual`, or remove this.",
         )
+    try:
+        rollout_of(config.serving.rollout)
+    except ConfigurationError as error:
+        yield Mistake(file, lines.get(("serving", "rollout"), 0), "serving.rollout", str(error))
     if config.gate.max_latency_p99_ms is not None and not config.serving.qa:
         yield Mistake(
             file,

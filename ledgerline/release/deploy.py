@@ -418,6 +418,7 @@ def _update(deployer: Deployer, release: Release, *, at_once: bool) -> str:
         instance_count=serving.instance_count,
         environment=deployer.project.serving_environment,
         capture_percent=serving.capture_percent,
+        rollout=None if at_once else deployer.project.rollout,
     ).config_name
 
 

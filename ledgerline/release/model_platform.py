@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from ledgerline.errors import LedgerlineError, PermanentFailure
+from ledgerline.release.rollout import Rollout
 
 ApprovalStatus = Literal["PendingManualApproval", "Approved", "Rejected"]
 LogKind = Literal["processing", "training", "endpoint"]
@@ -195,14 +196,17 @@ class ModelPlatform(Protocol):
         environment: Mapping[str, str] | None = None,
         image: str | None = None,
         capture_percent: int = 0,
+        rollout: Rollout | None = None,
     ) -> EndpointDeployment:
         """Create or update an endpoint and wait. `model`: ARN of an approved package; for a QA endpoint (a name that
         ends with QA_SUFFIX) also the s3:// URI of a model, which nobody can approve.
 
         The artifact's bytes are compared first with the digest that the package was registered with, and with
-        `model_digest`. That share of requests and answers is kept in the object store. Succeeds only if InService with
-        the config asked for and no failure reason: boto3's waiter checks the first alone, and takes a silent rollback
-        for success. Raises DeployFailed (the old release still answers), PermanentFailure (refused), PlatformFailure.
+        `model_digest`. `capture_percent` of requests and answers are kept in the object store. An update moves the
+        traffic as `rollout` says, all of it at once without one; its alarms stay with the release, and the first
+        release of an endpoint has none. Succeeds only if InService with the config asked for and no failure reason:
+        boto3's waiter checks the first alone, and takes a silent rollback for success.
+        Raises DeployFailed (the old release still answers), PermanentFailure (refused), PlatformFailure.
         """
         ...
 

@@ -16,7 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from local_sagemaker import contract
+from local_sagemaker.endpoints.alarms import Alarms
 from local_sagemaker.endpoints.artifacts import Artifacts
+from local_sagemaker.endpoints.deployment import Plan, plan
+from local_sagemaker.endpoints.metrics import Metrics
+from local_sagemaker.endpoints.update import Shift, Update
 from local_sagemaker.endpoints.worker import Fleet, Launch, StartError, Worker
 from local_sagemaker.environments import clean_environment
 from local_sagemaker.errors import JobError
@@ -26,9 +30,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 KIND = "endpoint"
+CONFIG = "endpoint-config"
 _SERVE = Path(__file__).parent.parent / "inside" / "serve.py"
 _SOCKET_PATH_LIMIT = 90  # bytes; a unix socket's path may have 104 at most on macOS, 108 on Linux
 _REASON_LIMIT = 1024
+_POLL_SECONDS = 0.02
+_ALARM_SECONDS = 1.0  # between two looks at all alarms; those of an update are looked at with every answer
 
 
 class Route:
@@ -47,6 +54,10 @@ class Route:
             return self.fleets[0]
         return random.choices(self.fleets, cum_weights=self._weights)[0]  # noqa: S311 - traffic, not secrets
 
+    def fallback(self, fleet: Fleet) -> Fleet | None:
+        """Who answers for a fleet that could not, if that fleet is not the live one (any more)."""
+        return None if fleet in self.fleets else self._by_name.get(fleet.name)
+
 
 class Supervisor:
     """Every endpoint of the server. `routes` is read by the data path and written only on the event loop."""
@@ -59,7 +70,9 @@ class Supervisor:
         self._token = secrets.token_hex(6)  # a worker of a killed server may still end, and must not meet our sockets
         self._numbers = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
-        self.routes: dict[str, Route] = {}
+        self.routes: dict[str, Route | Shift] = {}
+        self.metrics = Metrics()
+        self.alarms = Alarms(platform.store, self.metrics)
 
     def begin(self, name: str) -> None:
         """Bring the endpoint to its pending release."""
@@ -83,7 +96,7 @@ class Supervisor:
                 continue
             served += [variant["digest"] for variant in release["variants"]]
             try:
-                fleets = [self._fleet(name, variant) for variant in release["variants"]]
+                fleets = [self._fleet(name, release["config"], variant) for variant in release["variants"]]
             except JobError as error:
                 self._record(name, "Failed", str(error))
                 continue
@@ -91,6 +104,7 @@ class Supervisor:
             for fleet in fleets:
                 fleet.start_until_ready()
         await self._loop.run_in_executor(None, self._artifacts.keep_only, served)
+        self._spawn(self._watch_alarms())
 
     async def close(self) -> None:
         """Drain every endpoint, all at once. An update under way is given up: the next server keeps the old release."""
@@ -104,51 +118,108 @@ class Supervisor:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def _watch_alarms(self) -> None:
+        while True:
+            await asyncio.sleep(_ALARM_SECONDS)
+            try:
+                self.alarms.evaluate_all()
+            except Exception:  # noqa: BLE001 - the other alarms, and the next second, must not suffer
+                _log.exception("the alarms could not be evaluated")
+
     async def _deploy(self, name: str) -> None:
-        """Start the pending release beside the live one; switch the route only when all of it is healthy."""
+        """Start the pending release beside the live one; let it take over when it is healthy and its update went well.
+
+        Whatever happens, the endpoint ends in one release or the other.
+        """
         body = self._platform.store.get(KIND, name)
         if body is None:
             return
         release = body["_pending"]
+        how = plan(body.get("LastDeploymentConfig"), min(variant["instances"] for variant in release["variants"]))
         fleets: list[Fleet] = []
+        old = self.routes.get(name)
         try:
-            for variant in release["variants"]:
-                try:
-                    artifact = await self._loop.run_in_executor(None, self._artifacts.fetch, variant["model_data_url"])
-                    variant["digest"] = artifact.digest
-                    fleets.append(self._fleet(name, variant))
-                    await fleets[-1].start()
-                except (StartError, JobError) as error:
-                    raise StartError(_not_healthy(variant["name"], error)) from error
-        except StartError as error:
-            await self._abandon(name, fleets, str(error))
-            return
+            reason = await self._start(name, release, fleets)
+            if reason is None and old is not None:
+                reason = await self._update(name, release["config"], how, old, Route(fleets))
+            if reason is None:
+                reason = self._promote(name, release, fleets)
         except Exception:  # noqa: BLE001 - the old release must go on, whatever happened
             _log.exception("endpoint %s", name)
-            await self._abandon(
-                name, fleets, "InternalServerError: the server could not deploy the release; see server.log."
-            )
-            return
-        old = self.routes.get(name)
-        self.routes[name] = Route(fleets)
+            reason = "InternalServerError: the server could not deploy the release; see server.log."
+        if reason is not None:
+            await self._abandon(name, old, fleets, reason)
+        elif old is not None:
+            self._spawn(self._retire(old.fleets, how.termination_seconds))
+
+    async def _start(self, name: str, release: dict[str, Any], fleets: list[Fleet]) -> str | None:
+        """Start the release's fleets into `fleets`; returns why it could not."""
+        for variant in release["variants"]:
+            try:
+                artifact = await self._loop.run_in_executor(None, self._artifacts.fetch, variant["model_data_url"])
+                variant["digest"] = artifact.digest
+                fleets.append(self._fleet(name, release["config"], variant))
+                await fleets[-1].start()
+            except (StartError, JobError) as error:
+                return _not_healthy(variant["name"], error)
+        return None
+
+    async def _update(self, name: str, config: str, how: Plan, old: Route | Shift, new: Route) -> str | None:
+        """Move the traffic to the new fleets; returns why it must go back."""
+        update = Update(
+            how,
+            old,
+            new,
+            route=lambda route: self.routes.__setitem__(name, route),
+            wanted=lambda: self._platform.store.get(CONFIG, config) is not None,
+            alarms=self.alarms,
+            metrics=self.metrics,
+        )
+        return await update.run()
+
+    def _promote(self, name: str, release: dict[str, Any], fleets: list[Fleet]) -> str | None:
+        """Make the release the endpoint's own; the route and what Describe says change together."""
         with self._platform.store.edit(KIND, name) as current:
+            if self._platform.store.get(CONFIG, release["config"]) is None:
+                return "The endpoint configuration was deleted during the update."
+            self.routes[name] = Route(fleets)
             if current is not None:
                 current.update(EndpointStatus="InService", EndpointConfigName=release["config"], _release=release)
                 current["LastModifiedTime"] = self._platform.now()
                 current.pop("_pending", None)
                 current.pop("FailureReason", None)
-        if old is not None:
-            await asyncio.gather(*(fleet.drain() for fleet in old.fleets))
+        return None
 
-    async def _abandon(self, name: str, fleets: list[Fleet], reason: str) -> None:
-        """Stop what was started; the endpoint keeps its old release, or has failed if it never had one."""
-        status = "InService" if name in self.routes else "Failed"
-        self._record(name, status, reason)
-        await asyncio.gather(*(fleet.drain() for fleet in fleets))
+    async def _retire(self, fleets: list[Fleet], seconds: float) -> None:
+        """Keep the fleets that were replaced so long, then let them go."""
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            await asyncio.gather(*(self._end(fleet.drain(), fleet) for fleet in fleets))
+
+    async def _abandon(self, name: str, old: Route | Shift | None, fleets: list[Fleet], reason: str) -> None:
+        """Give all traffic back to the old release at once; an endpoint that never had one has failed.
+
+        If the old release answers no more either, both are left as they are: UpdateRollbackFailed.
+        """
+        if old is None:
+            self._record(name, "Failed", reason)
+        else:
+            mixed, self.routes[name] = self.routes[name], old
+            if mixed is not old and not await _answering(old.fleets):
+                self.routes[name] = mixed
+                self._record(name, "UpdateRollbackFailed", f"{reason} The previous release does not answer any more.")
+                return
+            self._record(name, "InService", reason)
+        await asyncio.gather(*(self._end(fleet.withdraw(), fleet) for fleet in fleets))
+
+    async def _end(self, leave: Coroutine[Any, Any, None], fleet: Fleet) -> None:
+        await leave
+        self.metrics.detach(fleet)
 
     async def _reweigh(self, name: str, weights: Mapping[str, float]) -> None:
         route = self.routes.get(name)
-        if route is not None:
+        if isinstance(route, Route):  # an endpoint in an update is not reweighed
             for fleet in route.fleets:
                 fleet.weight = weights.get(fleet.name, fleet.weight)
             self.routes[name] = Route(route.fleets)
@@ -157,7 +228,7 @@ class Supervisor:
         route = self.routes.pop(name, None)
         self._platform.store.delete(KIND, name)
         for fleet in route.fleets if route is not None else []:
-            self._spawn(fleet.drain())
+            self._spawn(self._end(fleet.drain(), fleet))
 
     def _record(self, name: str, status: str, reason: str) -> None:
         with self._platform.store.edit(KIND, name) as body:
@@ -167,9 +238,11 @@ class Supervisor:
                 body["LastModifiedTime"] = self._platform.now()
                 body.pop("_pending", None)
 
-    def _fleet(self, endpoint: str, variant: dict[str, Any]) -> Fleet:
+    def _fleet(self, endpoint: str, config: str, variant: dict[str, Any]) -> Fleet:
         """A fleet, not started yet, for a variant whose artifact is unpacked. Raises JobError."""
-        return Fleet(variant["name"], variant["weight"], variant["digest"], self._starter(endpoint, variant))
+        fleet = Fleet(variant["name"], variant["weight"], variant["digest"], self._starter(endpoint, variant))
+        self.metrics.attach(fleet, endpoint, variant["name"], config)
+        return fleet
 
     def _starter(self, endpoint: str, variant: dict[str, Any]) -> Callable[[Callable[[int], None]], Awaitable[Worker]]:
         async def start(on_exit: Callable[[int], None]) -> Worker:
@@ -238,7 +311,9 @@ def _settle(platform: Platform, name: str, status: str) -> str:
             return status
         body.pop("_pending", None)
         body["LastModifiedTime"] = platform.now()
-        if status == "Updating":
+        if status == "UpdateRollbackFailed":
+            body["EndpointStatus"] = "InService"  # of the two releases only the old one is started again
+        elif status == "Updating":
             body["EndpointStatus"] = "InService"
             body["FailureReason"] = (
                 "InternalServerError: the server stopped during the update; the previous release is kept."
@@ -249,6 +324,17 @@ def _settle(platform: Platform, name: str, status: str) -> str:
                 "InternalServerError: the server stopped while the endpoint was created; create it again."
             )
         return str(body["EndpointStatus"])
+
+
+async def _answering(fleets: list[Fleet]) -> bool:
+    """Whether every fleet has a worker; one that just crashed is given the time of one restart."""
+    crashes = {fleet: fleet.crashes for fleet in fleets}
+    for fleet in fleets:
+        while not fleet.ready:
+            if fleet.crashes > crashes[fleet]:
+                return False
+            await asyncio.sleep(_POLL_SECONDS)
+    return True
 
 
 def _not_healthy(variant: str, error: Exception) -> str:

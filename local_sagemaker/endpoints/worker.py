@@ -47,7 +47,7 @@ class Worker:
     async def start(cls, launch: Launch, socket_path: Path, stream: Stream, on_exit: Callable[[int], None]) -> Worker:
         """Start the process and wait until it is loaded, warmed and answers /ping. Raises StartError."""
         loop = asyncio.get_running_loop()
-        process = await loop.run_in_executor(
+        starting = loop.run_in_executor(
             None,
             lambda: Guarded(
                 [*launch.command, str(socket_path)],
@@ -58,15 +58,20 @@ class Worker:
                 on_exit=lambda code: _ended(loop, stream, on_exit, code),
             ),
         )
-        worker = cls(process, Upstream(loop, str(socket_path)), socket_path)
-        deadline = loop.time() + launch.startup_seconds
-        while not await _answers(socket_path):
-            if process.returncode is not None:
-                raise StartError(f"its process ended with exit code {process.returncode}: {_tail(process)}")
-            if loop.time() > deadline:
-                await worker.stop()
-                raise StartError(f"it did not answer /ping within {launch.startup_seconds:.0f} s: {_tail(process)}")
-            await asyncio.sleep(_POLL_SECONDS)
+        try:
+            process = await asyncio.shield(starting)
+            worker = cls(process, Upstream(loop, str(socket_path)), socket_path)
+            deadline = loop.time() + launch.startup_seconds
+            while not await _answers(socket_path):
+                if process.returncode is not None:
+                    raise StartError(f"its process ended with exit code {process.returncode}: {_tail(process)}")
+                if loop.time() > deadline:
+                    await worker.stop()
+                    raise StartError(f"it did not answer /ping within {launch.startup_seconds:.0f} s: {_tail(process)}")
+                await asyncio.sleep(_POLL_SECONDS)
+        except asyncio.CancelledError:  # its fleet is drained while it starts: the process must not stay
+            starting.add_done_callback(_terminate)
+            raise
         return worker
 
     async def stop(self) -> None:
@@ -75,6 +80,11 @@ class Worker:
         await asyncio.get_running_loop().run_in_executor(None, self.process.wait, DRAIN_SECONDS + 5)
         self.upstream.close()
         self._socket_path.unlink(missing_ok=True)
+
+
+def _terminate(started: asyncio.Future[Guarded]) -> None:
+    if started.exception() is None:
+        started.result().terminate()
 
 
 def _ended(loop: asyncio.AbstractEventLoop, stream: Stream, on_exit: Callable[[int], None], code: int) -> None:
@@ -126,6 +136,16 @@ class Fleet:
         self._crashes = 0
         self._restart: asyncio.Task[None] | None = None
 
+    @property
+    def ready(self) -> bool:
+        """A worker is up."""
+        return self._worker is not None
+
+    @property
+    def crashes(self) -> int:
+        """How often the worker ended by itself, or did not start again after that."""
+        return self._crashes
+
     async def start(self) -> None:
         """Bring the first worker up. Raises StartError."""
         self._ready(await self._start(self._exited))
@@ -158,6 +178,14 @@ class Fleet:
             return False
         self._waiting.append((request, finished))
         return True
+
+    async def withdraw(self) -> None:
+        """Drain a fleet that is taken back: it is not restarted, and what waits for it is handed back at once."""
+        self._closing = True
+        if self._restart is not None:
+            self._restart.cancel()
+        self._refuse_waiting()
+        await self.drain()
 
     async def drain(self) -> None:
         """Let the requests in flight finish, for at most 30 s, then stop the worker."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from local_sagemaker.operations import (
+    alarms,
     endpoint_configs,
     endpoints,
     log_events,
@@ -43,4 +44,5 @@ SAGEMAKER: dict[str, Operation] = {
 ALL: dict[str, tuple[str, Mapping[str, Operation]]] = {
     "SageMaker": ("sagemaker", SAGEMAKER),
     "Logs_20140328": ("logs", log_events.OPERATIONS),
+    "GraniteServiceVersion20100801": ("cloudwatch", alarms.OPERATIONS),
 }

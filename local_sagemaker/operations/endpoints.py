@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from local_sagemaker.endpoints.alarms import KIND as ALARM
+from local_sagemaker.endpoints.deployment import plan
 from local_sagemaker.endpoints.supervisor import KIND
 from local_sagemaker.errors import validation
 from local_sagemaker.operations import common, endpoint_configs, models
@@ -20,6 +22,7 @@ def create_endpoint(platform: Platform, request: dict[str, Any]) -> dict[str, An
         "EndpointArn": arn,
         "EndpointConfigName": request["EndpointConfigName"],
         "EndpointStatus": "Creating",
+        "LastDeploymentConfig": _deployment(platform, request, {}, release),
         "CreationTime": now,
         "LastModifiedTime": now,
         "_pending": release,
@@ -36,16 +39,55 @@ def update_endpoint(platform: Platform, request: dict[str, Any]) -> dict[str, An
     with platform.store.edit(KIND, name) as body:
         if body is None:
             raise validation(_missing(platform, name))
-        if body["EndpointStatus"] != "InService":
+        if body["EndpointStatus"] not in ("InService", "UpdateRollbackFailed"):
             raise validation(
                 f'Cannot update endpoint "{body["EndpointArn"]}" in state "{body["EndpointStatus"]}"; wait.'
             )
+        if request.get("RetainAllVariantProperties"):
+            _retain(request, body["_release"], release)
+        deployment = _deployment(platform, request, body, release)
         body["EndpointStatus"] = "Updating"
         body["LastModifiedTime"] = platform.now()
+        body["LastDeploymentConfig"] = deployment
         body["_pending"] = release
         body.pop("FailureReason", None)
     platform.endpoints.begin(name)
     return {"EndpointArn": platform.arn(f"endpoint/{name}")}
+
+
+def _deployment(
+    platform: Platform, request: dict[str, Any], body: dict[str, Any], release: dict[str, Any]
+) -> dict[str, Any] | None:
+    """The DeploymentConfig of a request, checked against the release and, in an update, against the one that serves.
+
+    Raises ValidationException.
+    """
+    config = request.get("DeploymentConfig")
+    if request.get("RetainDeploymentConfig"):
+        if config is not None:
+            raise validation("Give either DeploymentConfig or RetainDeploymentConfig, not both.")
+        config = body.get("LastDeploymentConfig")
+    how = plan(config, min(variant["instances"] for variant in release["variants"]))
+    now, then = ({variant["name"] for variant in each["variants"]} for each in (body.get("_release", release), release))
+    if how.guarded and now != then:
+        raise validation(
+            f"The variants of {release['config']} are {sorted(then)}, those of endpoint {body['EndpointName']} "
+            f"{sorted(now)}; an update in steps, with a wait or with alarms needs the same names in both."
+        )
+    absent = [alarm for alarm in how.alarms if platform.store.get(ALARM, alarm) is None]
+    if absent:
+        raise validation(f"Could not find the alarms {absent} of AutoRollbackConfiguration; put them first.")
+    return config
+
+
+def _retain(request: dict[str, Any], served: dict[str, Any], release: dict[str, Any]) -> None:
+    """Give variants that are served now their present weight and number of instances."""
+    replaced = {item["VariantPropertyType"] for item in request.get("ExcludeRetainedVariantProperties", [])}
+    present = {variant["name"]: variant for variant in served["variants"]}
+    for variant in release["variants"]:
+        for kind, member in (("DesiredWeight", "weight"), ("DesiredInstanceCount", "instances")):
+            if kind not in replaced and variant["name"] in present:
+                variant[member] = present[variant["name"]][member]
 
 
 def update_endpoint_weights_and_capacities(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
@@ -80,7 +122,6 @@ def update_endpoint_weights_and_capacities(platform: Platform, request: dict[str
 def _release(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
     """Everything that is needed to serve a configuration, so that a restart does not depend on models deleted since."""
     config = endpoint_configs.get(platform, request["EndpointConfigName"])
-    _check_deployment(request.get("DeploymentConfig", {}))
     variants = []
     for variant in config["ProductionVariants"]:
         model = common.get(platform, models.KIND, variant["ModelName"], models.missing(platform, variant["ModelName"]))
@@ -99,24 +140,15 @@ def _release(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
     return {"config": request["EndpointConfigName"], "variants": variants}
 
 
-def _check_deployment(deployment: dict[str, Any]) -> None:
-    traffic = (
-        deployment.get("BlueGreenUpdatePolicy", {}).get("TrafficRoutingConfiguration", {}).get("Type", "ALL_AT_ONCE")
-    )
-    if (
-        "RollingUpdatePolicy" in deployment
-        or traffic != "ALL_AT_ONCE"
-        or deployment.get("AutoRollbackConfiguration", {}).get("Alarms")
-    ):
-        raise common.unsupported(
-            "canary, linear and rolling updates and alarms", "use BlueGreenUpdatePolicy with ALL_AT_ONCE."
-        )
-
-
 def describe_endpoint(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
     name = request["EndpointName"]
     body = common.get(platform, KIND, name, _missing(platform, name))
-    release = body.get("_release")
+    pending, release = body.get("_pending"), body.get("_release")
+    if pending is not None:
+        body["PendingDeploymentSummary"] = {
+            "EndpointConfigName": pending["config"],
+            "StartTime": body["LastModifiedTime"],
+        }
     if release is None:
         return body
     total = sum(variant["weight"] for variant in release["variants"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from ledgerline.release.model_platform import (
     ProcessingSpec,
     TrainingSpec,
 )
+from ledgerline.release.rollout import AlarmRule, Rollout
 from local_sagemaker import daemon
 from local_sagemaker.home import Home
 from resources.object_store import DirectoryObjectStore
@@ -229,6 +231,47 @@ def test_a_failed_update_is_a_failure_and_leaves_the_old_release_and_nothing_els
         (client.list_models(NameContains="-kept-qa-")["Models"], "ModelName"),
     ):
         assert [item[key] for item in made] == [after.config_name]
+
+
+def test_a_release_that_trips_an_alarm_of_its_rollout_is_a_failure_and_leaves_no_alarm(
+    platform: ModelPlatform, project: Path, objects: DirectoryObjectStore
+) -> None:
+    from ledgerline.release.digest import pack_files
+
+    uri, digest = trained(platform, project, objects)
+    before = platform.deploy("guarded-qa", uri, model_digest=digest)
+    failing = {"code/inference.py": b"def model_fn(d): pass\ndef predict_fn(r, m): raise RuntimeError('a defect')"}
+    objects.put("s3://ledgerline/models/failing.tar.gz", pack_files(failing))
+    rule = AlarmRule("Invocation5XXErrors", 0.5, ">=", "Average")
+    rollout = Rollout("canary", 50, wait_seconds=600, alarms=(rule,))
+    cloudwatch = platform._client("cloudwatch")  # type: ignore[attr-defined]
+    stop = threading.Event()
+    answers: list[bytes] = []
+
+    def ask() -> None:
+        while not stop.is_set():
+            answers.append(platform.invoke("guarded-qa", b"[1]").body)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        with pytest.raises(DeployFailed, match=r"with config .*-alarm-1 is in ALARM state"):
+            platform.deploy("guarded-qa", "s3://ledgerline/models/failing.tar.gz", rollout=rollout)
+        state = platform.describe_endpoint("guarded-qa")
+        assert state is not None
+        assert (state.status, state.config_name) == ("InService", before.config_name)
+        assert cloudwatch.describe_alarms(AlarmNamePrefix="ledgerline-local-guarded-qa-")["MetricAlarms"] == []
+        newer, _ = trained(platform, project, objects, rate=0.7)
+        after = platform.deploy("guarded-qa", newer, rollout=Rollout("linear", 50, alarms=(rule,)))
+    finally:
+        stop.set()
+        asking.join()
+    (alarm,) = cloudwatch.describe_alarms(AlarmNamePrefix="ledgerline-local-guarded-qa-")["MetricAlarms"]
+    assert alarm["AlarmName"] == f"{after.config_name}-alarm-1"
+    assert alarm["Dimensions"][-1] == {"Name": "EndpointConfigName", "Value": after.config_name}
+    assert set(answers) == {b"[[1], 0.5]", b"[[1], 0.7]"}
+    platform.delete_endpoint("guarded-qa")
+    assert cloudwatch.describe_alarms(AlarmNamePrefix="ledgerline-local-guarded-qa-")["MetricAlarms"] == []
 
 
 def test_an_endpoint_that_never_served_can_be_deployed_again(

@@ -264,7 +264,7 @@ SITUATIONS: dict[str, Callable[[GateWorld], None]] = {
     "re-trained": retrained,
     "tampered": tampered,
 }
-CURRENT: list[GateWorld] = []  # the world that `defs` and `live_job` speak of
+CURRENT: list[GateWorld] = []  # the newest is the world that `defs` and `live_job` speak of
 
 
 def defs() -> dg.Definitions:
@@ -272,6 +272,7 @@ def defs() -> dg.Definitions:
     return CURRENT[-1].definitions()
 
 
-def live_job() -> dg.JobDefinition:
-    """The job that re-execution loads."""
+def live_job(project: str) -> dg.JobDefinition:
+    """The job that re-execution loads. Dagster keeps what it loaded by the arguments, so the project is one."""
+    assert CURRENT[-1].name == project
     return defs().resolve_job_def("live")

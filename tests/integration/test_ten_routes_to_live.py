@@ -125,7 +125,7 @@ def by_backfill(world, instance, folder):
 
 def by_reexecution(world, instance, folder):
     gate_world.CURRENT.append(world)
-    job = dg.reconstructable(gate_world.live_job)
+    job = dg.build_reconstructable_job("tests.integration.gate_world", "live_job", (world.name,))
     with dg.execute_job(job, instance=instance) as first:
         assert not first.success
     options = dg.ReexecutionOptions.from_failure(first.run_id, instance)

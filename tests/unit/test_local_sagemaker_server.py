@@ -597,12 +597,11 @@ def test_a_model_that_cannot_be_served_fails_with_its_reason(
 
 def test_what_is_not_executed_is_refused_not_ignored(server: Server) -> None:
     config = server.config("refuses", model_archive("one"))
-    policy = {"TrafficRoutingConfiguration": {"Type": "CANARY", "WaitIntervalInSeconds": 60}}
     code, said = refused(
-        server.sagemaker.create_endpoint, EndpointName="refuses", EndpointConfigName=config,
-        DeploymentConfig={"BlueGreenUpdatePolicy": policy},
+        server.sagemaker.create_endpoint_config, EndpointConfigName="serverless",
+        ProductionVariants=[{**variant(config), "ServerlessConfig": {"MemorySizeInMB": 1024, "MaxConcurrency": 1}}],
     )  # fmt: skip
-    assert (code, "does not execute canary" in said) == ("ValidationException", True)
+    assert (code, "does not execute variant AllTraffic without" in said) == ("ValidationException", True)
     assert (
         refused(server.sagemaker.create_endpoint, EndpointName="e", EndpointConfigName="none")[0]
         == "ValidationException"
