@@ -7,7 +7,8 @@ alarm. While it bakes, one of the faults below happens. Afterwards the truth is 
 InService with the config of the deployment, without a failure reason, and answer with the digest that was asked for.
 `false_successes` are deployments that were reported as done and were not, `false_failures` those reported as failed
 without a fault. `waiter_false_successes` is what a caller that looks at InService alone, as boto3's waiter does, would
-have believed. Lanes are endpoints that are updated at the same time.
+have believed. Lanes are endpoints that are updated at the same time; their
+names are those of QA endpoints, which alone may serve an artifact that nobody approved.
 """
 
 from __future__ import annotations
@@ -176,7 +177,7 @@ def measure(folder: Path, updates: int, lanes: int, seed: int) -> dict[str, Any]
     from local_sagemaker import daemon
 
     faults = plan(updates, seed)
-    running = [Lane(f"lane{number}", folder) for number in range(lanes)]
+    running = [Lane(f"lane{number}-qa", folder) for number in range(lanes)]
     began = time.monotonic()
 
     def drive(lane: Lane, mine: list[str]) -> None:

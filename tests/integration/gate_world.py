@@ -78,6 +78,8 @@ class GateWorld:
     platform: OnePlatform
     database: Path
     floor: float = FLOOR
+    pack: Callable[[str], bytes] = archive  # a model of that name
+    request: bytes = b"{}"  # that such a model answers
     project: ModelProject = field(init=False)
     live: Candidate = field(init=False)
     withdrawn: Candidate = field(init=False)
@@ -111,7 +113,7 @@ class GateWorld:
 
     def served(self) -> str | None:
         """The digest that the live endpoint answers with."""
-        return self.platform.invoke(self.project.endpoint, b"{}").model_digest
+        return self.platform.invoke(self.project.endpoint, self.request).model_digest
 
     def fork(self, folder: Path, *, floor: float) -> GateWorld:
         """The same endpoints and objects with a ledger and a config.yaml of their own."""
@@ -124,7 +126,7 @@ class GateWorld:
     # Making history --------------------------------------------------------------------------------------------------
 
     def register(self, text: str, accuracy: float, *, on_qa: bool) -> Candidate:
-        body = archive(text)
+        body = self.pack(text)
         digest = model_digest(body)
         uri = self.objects.uri("projects", self.name, "models", digest, "model.tar.gz")
         self.objects.put(uri, body)
@@ -135,7 +137,7 @@ class GateWorld:
             put_on_qa(pipeline, candidate)
             compare(pipeline, candidate)
         else:  # what is live only so that others can follow it
-            served = {"model_digest": digest, "served_digest": digest, "requests": 1}
+            served: dict[str, Any] = {"model_digest": digest, "served_digest": digest, "requests": 1}
             row = QaServed(project=self.name, endpoint=self.project.qa_endpoint, at=now(), **served)
             self.ledger.append(row)
         return candidate
@@ -146,8 +148,13 @@ class GateWorld:
         report_uri = self.objects.uri("projects", self.name, "reports", f"{report.digest}.json")
         self.objects.put(report_uri, report.to_json())
         requests_uri = self.objects.uri("projects", self.name, "requests.jsonl")
-        self.objects.put(requests_uri, b"{}\n")
-        known = {"project": self.name, "model_digest": digest, "report_uri": report_uri, "data_digest": "rows"}
+        self.objects.put(requests_uri, self.request + b"\n")
+        known: dict[str, Any] = {
+            "project": self.name,
+            "model_digest": digest,
+            "report_uri": report_uri,
+            "data_digest": "rows",
+        }
         self.ledger.append(Evaluated(report_digest=report.digest, at=now(), **known))
         candidate = Candidate(
             **known,

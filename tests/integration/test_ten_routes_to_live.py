@@ -224,7 +224,7 @@ def test_the_table_of_the_documentation_is_this_one():
 
 def test_the_same_routes_put_a_passing_approved_unchanged_model_live(make, instance, tmp_path):
     world = make("good")
-    for number, route in enumerate((by_click, by_sensor, by_automation)):
+    for number, route in enumerate((by_sensor, by_automation)):
         candidate = world.register(f"good {number}", 0.97, on_qa=True)
         world.decide(candidate)
         assert route(world, instance, tmp_path) == ""

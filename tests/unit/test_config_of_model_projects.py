@@ -8,7 +8,11 @@ import jsonschema
 import pytest
 import yaml
 
+from ledgerline.errors import ConfigurationError
 from ledgerline.projects.config import SCRIPTS, ProjectMistakes, json_schema, load_project, load_projects
+from ledgerline.release.rollout import AlarmRule, Rollout
+from tests.unit.release_fakes import CONFIG as RELEASE
+from tests.unit.release_fakes import World
 
 GOOD = """\
 name: demo
@@ -252,3 +256,39 @@ def test_the_json_schema_accepts_a_good_file_and_refuses_an_unknown_key():
     jsonschema.validate(yaml.safe_load(GOOD), json_schema())
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**yaml.safe_load(GOOD), "extra": 1}, json_schema())
+
+
+def with_serving(tmp_path, serving: str):
+    return World(tmp_path, f"{RELEASE}serving: {serving}\n").project
+
+
+def test_a_rollout_is_what_the_platform_takes_and_none_where_nothing_is_watched(tmp_path):
+    alarms = "[{metric: errors_5xx, at_most: 0.01}, {metric: latency_p99_ms, at_most: 50}]"
+    asked = f"{{rollout: {{kind: canary, percent: 20, wait_seconds: 300, alarms: {alarms}}}}}"
+    rules = (
+        AlarmRule("Invocation5XXErrors", 0.01, ">", "Average"),
+        AlarmRule("ModelLatency", 50_000, ">", "p99"),
+    )
+    assert with_serving(tmp_path / "a", asked).rollout == Rollout("canary", 20, wait_seconds=300, alarms=rules)
+    assert with_serving(tmp_path / "b", "{qa: true}").rollout is None
+
+
+def test_a_rollout_that_aws_would_refuse_is_a_mistake_with_its_line(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"config\.yaml:\d+: serving\.rollout: .*moves 10 to 50 percent"):
+        with_serving(tmp_path, "{rollout: {kind: linear, percent: 5}}")
+
+
+def test_what_containers_are_told_and_who_is_told(tmp_path):
+    project = with_serving(tmp_path, '{workers: 3, validation: refuse}\nslack: "#quant"')
+    assert project.serving_environment == {
+        "SAGEMAKER_MODEL_SERVER_WORKERS": "3",
+        "LEDGERLINE_SCHEMA_MODE": "refuse",
+    }
+    assert project.told == "#quant"
+
+
+def test_a_project_may_not_have_the_name_of_anothers_qa_endpoint(tmp_path):
+    (tmp_path / "ranker_qa").mkdir()
+    (tmp_path / "ranker_qa" / "config.yaml").write_text(RELEASE.replace("name: demo", "name: ranker_qa"))
+    with pytest.raises(ConfigurationError, match="would take the name of the QA endpoint of `ranker`"):
+        load_project(tmp_path / "ranker_qa")
