@@ -12,6 +12,7 @@ def commands() -> list[list[str]]:
     """Module and arguments of each benchmark; one whose data is absent is left out and said."""
     chosen = [["imports"], ["endpoint"], ["publish_cost"], ["tick_cost"], ["onboard_day"], ["rollback"]]
     chosen.append(["onboarding_faults", "--minutes", "1"])
+    chosen += [["guardrails"], ["updates", "--updates", "100"]]
     for name, data, arguments in (
         ("parse_filings", "filings", ["--archive", "{}"]),
         ("ticker_mapping", "ticker", ["--data", "{}", "--split", "dev"]),

@@ -109,9 +109,8 @@ class Home:
         """What a scraper of /metrics must show; its file, made on first use, is what Prometheus is pointed to."""
         path = self.path / "metrics-token"
         if not path.exists():
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(secrets.token_urlsafe(30))
-        return path.read_text().strip()
+            _replace_private(path, secrets.token_urlsafe(30))
+        return path.read_text()
 
     def write_running(self, running: Running) -> None:
         write_private(self.path / "server.json", asdict(running))
@@ -161,8 +160,12 @@ class Home:
 
 def write_private(path: Path, content: dict[str, Any]) -> None:
     """Write JSON atomically, mode 0600."""
+    _replace_private(path, json.dumps(content))
+
+
+def _replace_private(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        json.dump(content, file)
+        file.write(text)
     os.replace(temporary, path)

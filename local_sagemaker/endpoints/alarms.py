@@ -54,12 +54,13 @@ def _rings_early(breaching: Sequence[bool | None], to_alarm: int) -> bool:
 
 
 class Alarms:
-    """The stored alarms; `evaluate` is called on the event loop, by who watches an update and once a second for all."""
+    """The stored alarms, evaluated on the event loop: by who watches an update, and once a second those that are due."""
 
     def __init__(self, store: Store, metrics: Metrics, clock: Callable[[], float] = time.time) -> None:
         self._store = store
         self._metrics = metrics
         self._clock = clock
+        self._evaluated: dict[str, float] = {}
 
     def evaluate(self, name: str) -> tuple[State, str] | None:
         """State and reason of an alarm now, None if there is none of this name. A change is stored."""
@@ -70,9 +71,15 @@ class Alarms:
         """Every alarm with its state of the last look."""
         return [(name, alarm["StateValue"]) for name, alarm in self._store.all(KIND)]
 
-    def evaluate_all(self) -> None:
+    def evaluate_due(self) -> None:
+        """Evaluate every alarm whose last look is a tenth of its period ago: an hour's data are not read every second."""
+        now, last = self._clock(), self._evaluated
+        self._evaluated = {}
         for name, alarm in self._store.all(KIND):
-            self._evaluate(name, alarm)
+            due = now - last.get(name, 0.0) >= alarm["Period"] / 10
+            self._evaluated[name] = now if due else last[name]
+            if due:
+                self._evaluate(name, alarm)
 
     def _evaluate(self, name: str, alarm: dict[str, Any]) -> tuple[State, str]:
         now = self._clock()

@@ -122,7 +122,7 @@ class Supervisor:
         while True:
             await asyncio.sleep(_ALARM_SECONDS)
             try:
-                self.alarms.evaluate_all()
+                self.alarms.evaluate_due()
             except Exception:  # noqa: BLE001 - the other alarms, and the next second, must not suffer
                 _log.exception("the alarms could not be evaluated")
 

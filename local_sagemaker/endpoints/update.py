@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS = 0.1  # between two looks at alarms and workers
 _EAGER_LOOK_SECONDS = 0.005  # the same after an answer of the new fleet, ...
+_LOOK_COST = 4  # the pause is so many times as long as the look before it, so that looking never starves requests
 _EAGER_SECONDS = 2.0  # ... for so long after a step: a bad release shows in its first answers
 
 
@@ -112,9 +113,11 @@ class Update:
                 await asyncio.wait_for(self._answered.wait(), min(left, _LOOK_SECONDS))
             except asyncio.TimeoutError:
                 continue
+            began = loop.time()
             self._compare()
             if self._problem() is None:
-                await asyncio.sleep(_EAGER_LOOK_SECONDS if loop.time() < eager_until else _LOOK_SECONDS)
+                pause = _EAGER_LOOK_SECONDS if began < eager_until else _LOOK_SECONDS
+                await asyncio.sleep(max(pause, _LOOK_COST * (loop.time() - began)))
 
     def _problem(self) -> str | None:
         for fleet, crashes in self._crashes.items():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import random
+import sys
 from collections import Counter
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,9 +22,12 @@ from local_sagemaker.endpoints.alarms import Alarms, State, decide
 from local_sagemaker.endpoints.deployment import Plan, plan
 from local_sagemaker.endpoints.metrics import DRIFT, DRIFT_NAMESPACE, NAMESPACE, Distribution, Metrics
 from local_sagemaker.endpoints.supervisor import Route
-from local_sagemaker.endpoints.update import Shift
+from local_sagemaker.endpoints.update import Shift, Update
+from local_sagemaker.endpoints.worker import Launch, Worker
 from local_sagemaker.errors import ServiceError
+from local_sagemaker.logs import Logs
 from local_sagemaker.store import Store
+from tests.unit.local_sagemaker_tools import until
 
 
 class Clock:
@@ -202,7 +208,8 @@ def test_an_alarm_follows_its_metric_and_a_state_set_by_hand_holds_for_a_period(
     alarms = Alarms(store, metrics, clock)
 
     def states() -> list[State]:
-        alarms.evaluate_all()
+        clock.now += 1
+        alarms.evaluate_due()
         return [state for _, state in alarms.states()]
 
     assert alarms.evaluate("none") is None
@@ -335,6 +342,7 @@ class Named:
         self.name = name
         self.release = release
         self.weight = 1.0
+        self.crashes = 0
 
 
 def test_a_canary_gets_exactly_its_share_and_only_its_failures_are_answered_by_the_old_fleet() -> None:
@@ -348,6 +356,67 @@ def test_a_canary_gets_exactly_its_share_and_only_its_failures_are_answered_by_t
     assert Shift(Route([old]), Route([new]), 1.0).choose("v") is new  # type: ignore[list-item, comparison-overlap]
     after = Route([new])  # type: ignore[list-item]
     assert (after.fallback(old), after.fallback(new)) == (new, None)  # type: ignore[arg-type, comparison-overlap]
+
+
+def run_update(store: Store, how: Plan, **options: Any) -> tuple[str | None, list[float]]:
+    """What an update that nobody asks says in the end, and the shares that it gave the new fleet."""
+    shares: list[float] = []
+    old, new = Named("v", "old"), Named("v", "new")
+    metrics = Metrics()
+    update = Update(
+        how,
+        Route([old]),  # type: ignore[list-item]
+        Route([new]),  # type: ignore[list-item]
+        route=lambda route: shares.append(route._share),  # type: ignore[union-attr]
+        wanted=options.get("wanted", lambda: True),
+        alarms=Alarms(store, metrics),
+        metrics=metrics,
+    )
+
+    async def run() -> str | None:
+        if "crash_after" in options:
+            asyncio.get_running_loop().call_later(options["crash_after"], setattr, new, "crashes", 1)
+        return await update.run()
+
+    return asyncio.run(run()), shares
+
+
+def test_an_update_goes_step_by_step_and_stops_at_the_first_reason(store: Store) -> None:
+    assert run_update(store, Plan((0.25, 0.5, 1.0))) == (None, [0.25, 0.5, 1.0])
+    reason, shares = run_update(store, Plan((0.25, 1.0), wait_seconds=60), crash_after=0.05)
+    assert reason is not None
+    assert (reason[:38], shares) == ("The worker of production variant v end", [0.25])
+    reason, shares = run_update(store, Plan((0.5, 1.0), wait_seconds=60, timeout_seconds=0.05))
+    assert (reason, shares) == ("The deployment took longer than its 0 s.", [0.5])
+    reason, shares = run_update(store, Plan(alarms=("nobody",)))
+    assert (reason, shares) == ("The alarm nobody was deleted during the update.", [])
+    reason, shares = run_update(store, Plan(), wanted=lambda: False)
+    assert (reason, shares) == ("The endpoint configuration was deleted during the update.", [])
+
+
+def test_a_worker_that_is_given_up_while_it_starts_leaves_no_process(tmp_path: Path) -> None:
+    program = "import os, pathlib, sys, time; pathlib.Path(sys.argv[1]).write_text(str(os.getpid())); time.sleep(60)"
+    told = tmp_path / "pid"
+    launch = Launch([sys.executable, "-c", program, str(told)], {}, tmp_path, 60.0)
+    stream = Logs(tmp_path / "logs").open("group", "stream")
+
+    async def start_and_give_up() -> None:
+        starting = asyncio.create_task(Worker.start(launch, tmp_path / "socket", stream, lambda code: None))
+        while not (told.exists() and told.read_text()):
+            await asyncio.sleep(0.01)
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+
+    asyncio.run(start_and_give_up())
+
+    def alive() -> bool:
+        try:
+            os.kill(int(told.read_text()), 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    until(alive, lambda found: not found, seconds=10)
 
 
 # CBOR ----------------------------------------------------------------------------------------------------------------

@@ -242,7 +242,7 @@ def test_what_the_update_rests_on_may_not_be_deleted_under_it(server: Server, na
 
 def test_an_alarm_that_rings_before_the_update_lets_no_request_reach_the_new_release(server: Server) -> None:
     endpoint(server, "ringing")
-    put_alarm(server, "ringing-alarm", "ringing")
+    put_alarm(server, "ringing-alarm", "ringing", Period=60)  # for so long the state that is set now holds
     server.client("cloudwatch").set_alarm_state(AlarmName="ringing-alarm", StateValue="ALARM", StateReason="already")
     update(server, "ringing", GOOD, canary(50, BAKE, "ringing-alarm"))
     assert "already" in rolled_back(server.settled("ringing"), "ringing")
@@ -252,7 +252,7 @@ def test_an_alarm_that_rings_before_the_update_lets_no_request_reach_the_new_rel
 
 def test_when_the_old_release_is_dead_too_the_rollback_has_failed_and_another_update_mends_it(server: Server) -> None:
     endpoint(server, "dead")
-    put_alarm(server, "dead-alarm", "dead")
+    put_alarm(server, "dead-alarm", "dead", "dead-2")  # of the new release alone: the old one will fail
     update(server, "dead", GOOD.replace("os._exit(9)", "pass"), canary(50, BAKE, "dead-alarm"))
     until(lambda: releases(server, "dead", 1), lambda found: found == ["dead-2"])
     for program in server.home.artifacts.glob("*/model/code/inference.py"):
