@@ -195,7 +195,7 @@ def measure(folder: Path, updates: int, lanes: int, seed: int) -> dict[str, Any]
     from local_sagemaker import daemon
 
     faults = plan(updates, seed)
-    running = [Lane(f"lane{number}", folder) for number in range(lanes)]
+    running = [Lane(f"lane{number}-qa", folder) for number in range(lanes)]
     began = time.monotonic()
 
     def drive(lane: Lane, mine: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""`python -m cli demo|ask|where|dev|approve|reject|rollback`: what the Makefile calls. Each is in a module beside this one."""
+"""`python -m cli <command>`: what the Makefile calls. Each command is in a module beside this one."""
 
 from __future__ import annotations
 
@@ -26,11 +26,15 @@ def parser() -> argparse.ArgumentParser:
     for name, what in (
         ("approve", "let a registered model go live"),
         ("reject", "keep a registered model from going live"),
+        ("withdraw", "take an approval back, also of a model that was live"),
         ("rollback", "make the last good release live again"),
+        ("restore", "let an endpoint serve its recorded release again"),
     ):
         decision = commands.add_parser(name, help=what)
         decision.add_argument("--project", required=True)
-        decision.add_argument("--model", required=name != "rollback", default="", help="first characters of its digest")
+        if name != "restore":
+            asked = name != "rollback"
+            decision.add_argument("--model", required=asked, default="", help="first characters of its digest")
         decision.add_argument("--by", required=True, help="who decides")
         decision.add_argument("--reason", required=True)
     return made
@@ -60,8 +64,10 @@ def run(arguments: argparse.Namespace) -> int:
         from cli.dev import dev
 
         return dev(arguments.port)
-    from cli.decide import decide, roll_back
+    from cli.decide import decide, restore, roll_back
 
+    if arguments.command == "restore":
+        return restore(arguments.project, arguments.by, arguments.reason)
     if arguments.command == "rollback":
         return roll_back(arguments.project, arguments.model, arguments.by, arguments.reason)
     return decide(arguments.command, arguments.project, arguments.model, arguments.by, arguments.reason)

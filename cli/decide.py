@@ -1,4 +1,4 @@
-"""`approve`, `reject` and `rollback` from a shell: the same functions that the operator jobs of the UI call."""
+"""`approve`, `reject`, `withdraw`, `rollback`, `restore` from a shell: the functions that the operator jobs call."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _projects_and_ports() -> tuple[list[Any], dict[str, Any]]:
 
 def decide(decision: Decision, project: str, model: str, by: str, reason: str) -> int:
     """Record a decision about a registered model. Raises LedgerlineError for an unknown project or model."""
-    from jobs.releases import DecisionConfig, decide_on
+    from jobs.releases import DecisionConfig, decide_on, live_in_spite_of
 
     projects, ports = _projects_and_ports()
     config = DecisionConfig(project=project, model_digest=model, approver=by, reason=reason)
@@ -29,6 +29,18 @@ def decide(decision: Decision, project: str, model: str, by: str, reason: str) -
     print(
         f"{approval.approver}: {decision} model {approval.model_digest[:12]} of {approval.project} ({approval.reason})"
     )
+    still_live = live_in_spite_of(approval, ports["release_ledger"])
+    if still_live:
+        print(still_live)
+    return 0
+
+
+def restore(project: str, by: str, reason: str) -> int:
+    """Let the endpoint serve its recorded release again. Raises LedgerlineError where it may not."""
+    from jobs.releases import RestoreConfig, restore_release
+
+    projects, ports = _projects_and_ports()
+    print(restore_release(projects, RestoreConfig(project=project, approver=by, reason=reason), **ports))
     return 0
 
 

@@ -348,7 +348,7 @@ class Demo:
 
     def summary(self, keys: Sequence[str]) -> None:
         """Filings per form, what mentions were mapped to, and what the gate saw."""
-        from ledgerline.release.deploy import recorded_reports
+        from ledgerline.release.deploy import measured_size, recorded_reports
         from ledgerline.release.gate import judge
 
         filings = self.rows("filings", ["form", "state", "reason"], keys)
@@ -368,8 +368,10 @@ class Demo:
         linked = sum(row["ticker"] is not None for row in mappings)
         reasons = Counter(row["none_reason"] for row in mappings if row["ticker"] is None)
         candidate = self.candidate()
-        report, live = recorded_reports(self.project, candidate, self.records(), self.resources["object_store"])
-        verdict = judge(report, self.project.policy, live)
+        objects = self.resources["object_store"]
+        report, live = recorded_reports(self.project, candidate, self.records(), objects)
+        size = measured_size(self.project.policy, objects, candidate.model_uri)
+        verdict = judge(report, self.project.policy, live, size_bytes=size)
         metrics: list[list[object]] = [
             [f"{name} of the ranker", f"{value:.4f}"]
             for name, value in sorted(report.metrics.items())

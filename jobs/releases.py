@@ -1,4 +1,6 @@
-"""Operator jobs: approve, reject, rollback. Thin: ledgerline.release does it, the command line calls the same.
+"""Operator jobs: approve, reject, withdraw, rollback, restore; and the hourly job that deletes unused endpoints.
+
+Thin: ledgerline.release does it, the command line calls the same.
 
 From a shell: `dagster job execute -m platform_assets.definitions -j approve -c approve.yaml` with
 
@@ -17,7 +19,7 @@ from platform_assets.failures import NO_RUN_RETRY, permanent_failures
 if TYPE_CHECKING:
     from ledgerline.projects.config import ModelProject
     from ledgerline.release.approvals import Approval, Decision
-    from ledgerline.release.deploy import Deployment
+    from ledgerline.release.deploy import Deployer, Deployment
 
 RESOURCES = {"object_store", "sagemaker", "release_ledger"}
 
@@ -38,6 +40,14 @@ class RollbackConfig(dg.Config):
     model_digest: str = Field(default="", description="Release to go back to; empty: the last good one.")
     approver: str = Field(description="Who rolls back; it is kept in the release ledger.")
     reason: str = Field(description="Why; it is kept in the release ledger.")
+
+
+class RestoreConfig(dg.Config):
+    """Which project, who, and why."""
+
+    project: str = Field(description="Name of the model project.")
+    approver: str = Field(description="Who restores; it is kept in the release ledger.")
+    reason: str = Field(description="Why.")
 
 
 def decide_on(
@@ -75,23 +85,64 @@ def roll_back(
     report: Any = print,
 ) -> "Deployment":
     """Make an earlier release live again. Also for the command line. Raises what `ledgerline.release.deploy` raises."""
-    from ledgerline.release.deploy import Deployer, rollback
+    from ledgerline.release.deploy import rollback
 
-    deployer = Deployer(
-        project=named(projects, config.project),
+    ports = {"object_store": object_store, "sagemaker": sagemaker, "release_ledger": release_ledger}
+    deployer = deployer_of(named(projects, config.project), report=report, **ports)
+    return rollback(deployer, actor=config.approver, reason=config.reason, digest_prefix=config.model_digest or None)
+
+
+def restore_release(
+    projects: Sequence["ModelProject"],
+    config: RestoreConfig,
+    *,
+    object_store: Any,
+    sagemaker: Any,
+    release_ledger: Any,
+    report: Any = print,
+) -> str:
+    """Let an endpoint serve its recorded release again. Also for the command line. Raises what
+    `ledgerline.release.deploy` raises."""
+    from ledgerline.release.deploy import restore
+
+    ports = {"object_store": object_store, "sagemaker": sagemaker, "release_ledger": release_ledger}
+    deployer = deployer_of(named(projects, config.project), report=report, **ports)
+    return restore(deployer, actor=config.approver, reason=config.reason)
+
+
+def deployer_of(
+    project: "ModelProject", *, object_store: Any, sagemaker: Any, release_ledger: Any, report: Any
+) -> "Deployer":
+    """A deployer of a project over these resources, by the clock of this machine."""
+    from ledgerline.release.deploy import Deployer
+
+    return Deployer(
+        project=project,
         ledger=release_ledger,
         platform=sagemaker,
         objects=object_store,
         clock=lambda: datetime.now(timezone.utc),
         report=report,
     )
-    return rollback(deployer, actor=config.approver, reason=config.reason, digest_prefix=config.model_digest or None)
+
+
+def live_in_spite_of(approval: "Approval", release_ledger: Any) -> str:
+    """What to do about a model that was rejected or withdrawn while it is live; empty if it is not."""
+    from ledgerline.release.releases import current_release
+
+    release = current_release([entry.record for entry in release_ledger.entries(approval.project)])
+    if approval.decision == "approve" or release is None or release.model_digest != approval.model_digest:
+        return ""
+    return (
+        "It stays live until another model takes its place: "
+        f"python -m cli rollback --project {approval.project} --by <your name> --reason <why>"
+    )
 
 
 def named(projects: Sequence["ModelProject"], name: str) -> "ModelProject":
     """The project of that name. Raises ConfigurationError with the nearest right name."""
     from ledgerline.errors import ConfigurationError
-    from ledgerline.projects.config import nearest
+    from ledgerline.projects.sections import nearest
 
     known = {project.name: project for project in projects}
     if name not in known:
@@ -110,7 +161,14 @@ def release_jobs(projects: Sequence["ModelProject"]) -> list[dg.JobDefinition]:
         _decision_job(
             "reject", "reject", projects, "Reject a registered model: it cannot go live until approved anew."
         ),
+        _decision_job(
+            "withdraw",
+            "withdraw",
+            projects,
+            "Withdraw a model: neither a deployment nor a rollback makes it live until it is approved anew.",
+        ),
         _rollback_job(projects),
+        _restore_job(projects),
     ]
 
 
@@ -123,6 +181,9 @@ def _decision_job(
             approval = decide_on(decision, projects, config, **_ports(context))
         model = f"model {approval.model_digest[:12]} of {approval.project}"
         context.log.info(f"{approval.approver}: {decision} {model} ({approval.reason})")
+        still_live = live_in_spite_of(approval, context.resources.release_ledger)
+        if still_live:
+            context.log.warning(still_live)
 
     @dg.job(name=name, description=description, tags=NO_RUN_RETRY)
     def decision_job() -> None:
@@ -144,6 +205,62 @@ def _rollback_job(projects: Sequence["ModelProject"]) -> dg.JobDefinition:
         rollback_op()
 
     return rollback_job
+
+
+def _restore_job(projects: Sequence["ModelProject"]) -> dg.JobDefinition:
+    description = "Let an endpoint serve its recorded release again: after a drift, or after it was deleted as idle."
+
+    @dg.op(name="restore_endpoint", required_resource_keys=RESOURCES, pool="live_endpoint", description=description)
+    def restore_op(context: dg.OpExecutionContext, config: RestoreConfig) -> None:
+        with permanent_failures(context):
+            context.log.info(restore_release(projects, config, report=context.log.info, **_ports(context)))
+
+    @dg.job(name="restore_release", description=description, tags=NO_RUN_RETRY)
+    def restore_job() -> None:
+        restore_op()
+
+    return restore_job
+
+
+def tidy_endpoints_job(projects: Sequence["ModelProject"]) -> dg.JobDefinition:
+    """QA endpoints past serving.qa_hours and live ones without a request for serving.idle_hours are deleted."""
+    description = (
+        "Delete QA endpoints past their time, and live ones that nobody asked; restore_release puts those back."
+    )
+
+    @dg.op(name="delete_unused", required_resource_keys=RESOURCES, pool="live_endpoint", description=description)
+    def tidy_op(context: dg.OpExecutionContext) -> None:
+        from ledgerline.errors import LedgerlineError
+        from ledgerline.release.upkeep import delete_idle_live, delete_old_qa
+
+        failed = []
+        for project in projects:
+            deployer = deployer_of(project, report=context.log.info, **_ports(context))
+            for step in (delete_old_qa, delete_idle_live):
+                try:
+                    done = step(deployer)
+                except LedgerlineError as error:  # one project's trouble must not keep another's endpoint running
+                    failed.append(f"{project.name}: {error}")
+                else:
+                    context.log.info(done or f"{project.name}: {step.__name__} found nothing to delete.")
+        if failed:
+            raise dg.Failure("\n".join(failed), allow_retries=False)
+
+    @dg.job(name="tidy_endpoints", description=description, tags=NO_RUN_RETRY)
+    def tidy_job() -> None:
+        tidy_op()
+
+    return tidy_job
+
+
+def tidy_endpoints_schedule(job: dg.JobDefinition) -> dg.ScheduleDefinition:
+    return dg.ScheduleDefinition(
+        name="tidy_endpoints",
+        job=job,
+        cron_schedule="40 * * * *",  # endpoints are billed by the second, their limits are in hours
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Every hour: QA endpoints past their time and idle live endpoints are deleted.",
+    )
 
 
 def _ports(context: dg.OpExecutionContext) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def build_defs(
     from jobs.filings import FILING_JOBS
     from jobs.maintenance import maintain_lake_job, maintain_lake_schedule
     from jobs.monitoring import onboarding_watch
-    from jobs.releases import release_jobs
+    from jobs.releases import release_jobs, tidy_endpoints_job, tidy_endpoints_schedule
     from jobs.schedules import daily_listings, onboarding_schedule, proving_schedule
     from jobs.selections import selection_jobs
     from ledgerline.projects.config import load_projects
@@ -44,16 +44,23 @@ def build_defs(
     from platform_assets.checks import ticker_mappings as ticker_mapping_checks
     from platform_assets.components.model_project import model_project_definitions
     from platform_assets.knowledge_graph import knowledge_graph
+    from platform_assets.releases import release_ledger_asset
     from resources import build_resources
     from sensors.automation import automation
     from sensors.days import archive_days, map_new_filings, new_filings
     from sensors.failures import run_failures
-    from sensors.releases import approved_models, waiting_candidates
+    from sensors.releases import (
+        approved_models,
+        mappings_after_release,
+        release_drift,
+        release_ledger_rows,
+        waiting_candidates,
+    )
 
     resources = {**build_resources(environment), **(resource_overrides or {})}
     found = load_projects(projects or ROOT / "model_projects")
     names = [project.name for project in found]
-    maintain_lake = maintain_lake_job(found)
+    maintain_lake, tidy_endpoints = maintain_lake_job(found), tidy_endpoints_job(found)
     platform = dg.Definitions(
         assets=[
             listings.listings,
@@ -70,13 +77,14 @@ def build_defs(
             ticker_mappings.ticker_mappings,
             monitoring.mapping_quality,
             onboarding_monitor.onboarding_monitor,
+            release_ledger_asset,
         ],
         asset_checks=[
             filings_checks.no_filing_waits,
             filings_checks.onboarding_is_on_time,
             ticker_mapping_checks.every_ticker_is_grounded,
         ],
-        jobs=[*selection_jobs(names), *release_jobs(found), *FILING_JOBS, maintain_lake],
+        jobs=[*selection_jobs(names), *release_jobs(found), *FILING_JOBS, maintain_lake, tidy_endpoints],
         schedules=[
             onboarding_schedule("edgar"),
             onboarding_schedule("dart"),
@@ -86,6 +94,7 @@ def build_defs(
             map_new_filings,
             onboarding_watch,
             maintain_lake_schedule(maintain_lake),
+            tidy_endpoints_schedule(tidy_endpoints),
         ],
         sensors=[
             automation,
@@ -93,6 +102,9 @@ def build_defs(
             archive_days,
             approved_models(found),
             waiting_candidates(found),
+            release_drift(found),
+            release_ledger_rows,
+            mappings_after_release,
             run_failures(found),
         ],
         resources=resources,

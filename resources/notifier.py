@@ -87,7 +87,8 @@ class LogNotifier(_Notifier):
 
 
 class SlackNotifier(_Notifier):
-    """Posts alerts to Slack through dagster-slack. `channels` maps an owner ("team:nlp") to a channel.
+    """Posts alerts to Slack through dagster-slack. `channels` maps an owner ("team:nlp") to a channel; a channel of a
+    project's config.yaml ("#quant-models") is taken as it stands.
 
     `token` is a bot token with the scope chat:write, given as `EnvVar("SLACK_BOT_TOKEN")`. `base_url` is for tests.
     """
@@ -104,7 +105,7 @@ class SlackNotifier(_Notifier):
         client = SlackResource(token=self.token).get_client()
         if self.base_url:
             client.base_url = self.base_url
-        channel = self.channels.get(owner, self.default_channel)
+        channel = owner if owner.startswith("#") else self.channels.get(owner, self.default_channel)
         try:
             client.chat_postMessage(channel=channel, text=f"*{title}*\n{text}\n_{owner}_")
         except (SlackClientError, OSError) as error:

@@ -149,11 +149,15 @@ def _guards(dialect: str) -> list[str]:
     return []
 
 
-def _chain(number: int, record: Any, previous: str) -> LedgerEntry:
+def _chain(number: int, record: Any, previous: str, stored: str | None = None) -> LedgerEntry:
+    """The digest covers the record as it is stored: a field that later versions add is not in the rows before them."""
+    import json
+
     from ledgerline.release.canonical import sha256_of
     from ledgerline.release.ports import LedgerEntry
 
-    body = {"number": number, "previous": previous, "record": record.model_dump(mode="json")}
+    written = record.model_dump_json() if stored is None else stored
+    body = {"number": number, "previous": previous, "record": json.loads(written)}
     return LedgerEntry(number, record, previous, sha256_of(body))
 
 
@@ -179,7 +183,7 @@ def _entry(row: Any, previous: str) -> LedgerEntry:
         record = RECORD.validate_json(row.record)
     except ValidationError as error:
         raise _altered(row.number) from error
-    entry = _chain(row.number, record, previous)
+    entry = _chain(row.number, record, previous, row.record)
     labels = (record.project, record.kind, getattr(record, "intent", None))
     if (entry.digest, previous, labels) != (row.digest, row.previous, (row.project, row.kind, row.concludes)):
         raise _altered(row.number)

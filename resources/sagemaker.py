@@ -5,11 +5,13 @@ are used; nothing else differs. Implements `ledgerline.release.model_platform.Mo
 """
 
 # No `from __future__ import annotations` here: Dagster looks for ResourceDependency in the annotations themselves.
+import math
 import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from ledgerline.errors import ConfigurationError, PermanentFailure
 from ledgerline.ports import ObjectStore
 from ledgerline.release.digest import model_digest as digest_of_archive
 from ledgerline.release.model_platform import (
+    QA_SUFFIX,
     Answer,
     ApprovalStatus,
     DeployFailed,
@@ -36,6 +39,7 @@ from ledgerline.release.model_platform import (
     TrainingResult,
     TrainingSpec,
 )
+from ledgerline.release.releases import GateRefusal
 from ledgerline.release.rollout import AlarmRule, Rollout
 
 VARIANT = "AllTraffic"
@@ -50,6 +54,7 @@ _COMPARISONS = {
     "<=": "LessThanOrEqualToThreshold",
 }
 _DEFAULT_ARGUMENTS = ["--input-dir", "/opt/ml/processing/input", "--output-dir", "/opt/ml/processing/output"]
+_SUFFIX_LENGTH = len("-MMDDhhmmss-abcdef")  # what makes a name unique
 _NOT_SOURCE = {"__pycache__", "tests", ".git", ".ipynb_checkpoints"}
 
 
@@ -248,12 +253,13 @@ class SageMaker(ConfigurableResource):
         instance_count: int = 1,
         environment: Mapping[str, str] | None = None,
         image: str | None = None,
+        capture_percent: int = 0,
         rollout: Rollout | None = None,
     ) -> EndpointDeployment:
         """Create or update an endpoint and wait until it serves what was asked for."""
         started = time.monotonic()
-        self._check_digest(model, model_digest)
         name = self._name(endpoint)
+        self._check_allowed(name, model, model_digest)
         config = self._unique(endpoint)
         client = self._sagemaker()
         before = self._described("describe_endpoint", EndpointName=name)
@@ -271,6 +277,7 @@ class SageMaker(ConfigurableResource):
                 client.create_endpoint_config(
                     EndpointConfigName=config,
                     ProductionVariants=[_variant(config, instance_type, instance_count)],
+                    **self._capture(name, capture_percent),
                 )
                 if before is None:
                     client.create_endpoint(EndpointName=name, EndpointConfigName=config)
@@ -286,7 +293,7 @@ class SageMaker(ConfigurableResource):
         except DeployFailed:
             self._remove_release(config)
             raise
-        if before is not None and before["EndpointConfigName"].startswith(f"{self.prefix}-"):
+        if before is not None and self._is_made_for(endpoint, before["EndpointConfigName"]):
             self._remove_release(before["EndpointConfigName"])
         return EndpointDeployment(name, config, time.monotonic() - started)
 
@@ -341,7 +348,26 @@ class SageMaker(ConfigurableResource):
             model_uri=uri,
             package_arn=package,
             model_digest=None if uri is None else self._digest_or_none(uri),
+            changed_at=described["LastModifiedTime"],
         )
+
+    def invocations(self, endpoint: str, since: datetime) -> int | None:
+        """The sum of CloudWatch's metric Invocations; None where there is no CloudWatch that counts (embedded)."""
+        if self.local_home is not None:
+            return None
+        name, now = self._name(endpoint), datetime.now(timezone.utc)
+        hours = max(1, math.ceil((now - since).total_seconds() / 3600))
+        with _api_errors(f"metrics of endpoint {name}"):
+            found = self._client("cloudwatch").get_metric_statistics(
+                Namespace="AWS/SageMaker",
+                MetricName="Invocations",
+                Dimensions=[{"Name": "EndpointName", "Value": name}, {"Name": "VariantName", "Value": VARIANT}],
+                StartTime=since,
+                EndTime=now,
+                Period=3600 * math.ceil(hours / 1440),  # at most 1,440 points in an answer
+                Statistics=["Sum"],
+            )
+        return round(sum(point["Sum"] for point in found["Datapoints"]))
 
     def invoke(self, endpoint: str, body: bytes, content_type: str = "application/json") -> Answer:
         """Ask the endpoint."""
@@ -376,7 +402,8 @@ class SageMaker(ConfigurableResource):
             return
         with _api_errors(f"endpoint {name}"):
             self._sagemaker().delete_endpoint(EndpointName=name)
-        self._remove_release(described["EndpointConfigName"])
+        if self._is_made_for(endpoint, described["EndpointConfigName"]):
+            self._remove_release(described["EndpointConfigName"])
 
     def logs(self, kind: LogKind, name: str) -> list[str]:
         """Lines of a job's or endpoint's log, oldest first."""
@@ -399,18 +426,60 @@ class SageMaker(ConfigurableResource):
             container["Environment"] = dict(environment)
         return container
 
-    def _check_digest(self, model: str, expected: str | None) -> None:
-        """Refuse an artifact whose bytes are not the ones that were asked for, before anything is created."""
-        if expected is None:
+    def _check_allowed(self, name: str, model: str, expected: str | None) -> None:
+        """Refuse what may not be deployed, before anything is created: whoever calls this, not the gate's code alone."""
+        if model.startswith("s3://"):
+            if not name.endswith(QA_SUFFIX):
+                raise GateRefusal(
+                    "approved",
+                    f"{model} is an artifact, which nobody can approve, and {name} is no QA endpoint. Register the "
+                    "model, have it approved, and deploy its package.",
+                )
+            self._check_bytes(model, expected)
             return
-        package = None if model.startswith("s3://") else self.describe_package(model)
-        uri = model if package is None else package.model_uri
-        found = self._digest(uri)
-        if found != expected:
-            raise PermanentFailure(
-                f"The model at {uri} has digest {found[:12]}, but {expected[:12]} was asked for: it was changed. "
-                "Materialize the model again, and have it judged and approved."
+        package = self.describe_package(model)
+        if package is None:
+            raise GateRefusal("registered", f"the registry has no model package {model}. Register the model first.")
+        if package.approval != "Approved":
+            raise GateRefusal(
+                "approved",
+                f"model package {model} is {package.approval}, and only an Approved version can be deployed. "
+                "Have it approved first.",
             )
+        registered = package.metadata.get("model_digest")
+        if registered is None or expected not in (None, registered):
+            raise GateRefusal(
+                "same_model",
+                f"model package {model} was registered with digest {str(registered)[:12]}, not {str(expected)[:12]}. "
+                "Materialize the model version again.",
+            )
+        self._check_bytes(package.model_uri, registered)
+
+    def _check_bytes(self, uri: str, expected: str | None) -> None:
+        found = self._digest(uri)
+        if expected is not None and found != expected:
+            raise GateRefusal(
+                "bytes_unchanged",
+                f"the model at {uri} has digest {found[:12]}, but {expected[:12]} was asked for: it was changed. "
+                "Materialize the model again, and have it judged and approved.",
+            )
+
+    def _capture(self, name: str, percent: int) -> dict[str, Any]:
+        if not percent:
+            return {}
+        capture = {
+            "EnableCapture": True,
+            "InitialSamplingPercentage": percent,
+            "DestinationS3Uri": f"s3://{self.bucket}/sagemaker/capture/{name}",
+            "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
+            "CaptureContentTypeHeader": {"JsonContentTypes": ["application/json"]},
+        }
+        return {"DataCaptureConfig": capture}
+
+    def _is_made_for(self, endpoint: str, config: str) -> bool:
+        """Whether `deploy` made this config for this endpoint: another's (QA's, put on live by hand) may be in use."""
+        stem = _valid_name(self._name(endpoint), 63 - _SUFFIX_LENGTH)
+        return re.fullmatch(rf"{re.escape(stem)}-\d{{10}}-[0-9a-f]{{6}}", config) is not None
 
     def _served(self, config: str) -> tuple[str | None, str | None]:
         """URI of the artifact and ARN of the package that an endpoint config names; None where it cannot be said."""
@@ -497,7 +566,7 @@ class SageMaker(ConfigurableResource):
     def _unique(self, name: str) -> str:
         """`_name` with the time and random digits, so that no two jobs or configs have one name."""
         suffix = f"{time.strftime('%m%d%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:6]}"
-        return f"{_valid_name(self._name(name), 63 - len(suffix) - 1)}-{suffix}"
+        return f"{_valid_name(self._name(name), 63 - _SUFFIX_LENGTH)}-{suffix}"
 
     def _sagemaker(self) -> Any:
         return self._client("sagemaker")

@@ -55,6 +55,11 @@ def mapping_requests(instance: dg.DagsterInstance, keys: Iterable[str], live: st
     return requests_for(instance, map_filings.name, TICKER_MAPPINGS, wanted, done)
 
 
+def newest_first(requests: Iterable[dg.RunRequest]) -> list[dg.RunRequest]:
+    """Runs wait in this order: what is looked at most is made by the new model first."""
+    return sorted(requests, key=lambda request: str(request.partition_key).partition(":")[2], reverse=True)
+
+
 def _made_of(filings: str, model: str) -> str:
     return f"{filings[:16]}+{model[:12]}"
 
@@ -116,7 +121,7 @@ def map_new_filings(
         return dg.SkipReason(NOTHING_LIVE)
     keys = recent_keys(context.instance.get_dynamic_partitions(str(source_day.name)))
     requests, reason = mapping_requests(context.instance, keys, live)
-    return requests or dg.SkipReason(reason)
+    return newest_first(requests) or dg.SkipReason(reason)
 
 
 def recent_keys(keys: Iterable[str], days: int = SWEEP_DAYS) -> list[str]:

@@ -23,6 +23,7 @@ AD_HOC = "__ASSET_JOB"  # Dagster's name for runs of automation and of assets th
 
 def run_failures(projects: Sequence[ModelProject]) -> dg.SensorDefinition:
     """One alert per failed run to the owner of the first asset that failed; open MLflow runs of it end FAILED."""
+    channels = {project.name: project.config.slack for project in projects}
     logged = {dg.AssetKey([project.name, step]) for project in projects for step in LOGGED_STEPS}
 
     @dg.run_failure_sensor(
@@ -42,8 +43,9 @@ def run_failures(projects: Sequence[ModelProject]) -> dg.SensorDefinition:
             step, error = what_failed(context)
             assets = planned.get(step or "") or [key for keys in planned.values() for key in keys]
             job = run.job_name if run.job_name != AD_HOC else f"{AD_HOC} ({_names(planned)})"
+            channel = channels.get(assets[0].path[0]) if assets else None
             notifier.notify(
-                owner_of(context.repository_def, assets[0] if assets else None),
+                channel or owner_of(context.repository_def, assets[0] if assets else None),
                 f"{run.job_name if run.job_name != AD_HOC else 'A run of assets'} failed",
                 failure_text(job=job, partition=partition_of(run), step=step, error=error, run_id=run.run_id),
                 f"failed run {run.run_id}",

@@ -1,277 +1,32 @@
-"""The config.yaml of a model project: its model, how it is read, and what is said about mistakes in it.
+"""The folder of a model project: how config.yaml is read and checked, and what is said about mistakes in it.
 
 A project is a folder (config.yaml and the scripts that SageMaker runs); `load_project` reads and checks it without
-running anything. What the platform makes of it is in pipeline.py and in platform_assets/components/model_project.py.
+running anything. The keys themselves are in sections.py. What the platform makes of it is in pipeline.py and in
+platform_assets/components/model_project.py.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
-from zoneinfo import ZoneInfo, available_timezones
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ValidationError
 
 from ledgerline.errors import ConfigurationError
-from ledgerline.release.gate import ApprovalMode, Direction, GatePolicy, GateRule
+from ledgerline.projects import sections
+from ledgerline.projects.sections import ProjectConfig, Rule, SliceRule, did_you_mean, nearest
+from ledgerline.release.gate import Direction, GatePolicy, GateRule
+from ledgerline.release.model_platform import QA_SUFFIX
+from ledgerline.release.rollout import AlarmRule, Rollout
 
 SCRIPTS = ("preprocessing.py", "train.py", "evaluation.py", "inference.py")
-TEST_CHANNEL = "test"
 NOT_CODE = {"config.yaml", "__pycache__", "tests"}  # what a job does not run
-# SageMaker names are [a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}; 32 leaves room for a prefix, a step and what makes jobs unique.
-NAME_PATTERN = r"[a-z][a-z0-9]*(_[a-z0-9]+)*"
-NAME_LENGTH = 32
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Dataset(_Section):
-    """The rows that the project learns from: a lake table at a version that is recorded."""
-
-    table: str = Field(min_length=1, description="Lake table to read.", examples=["labelled_candidates"])
-    columns: list[str] = Field(
-        min_length=1, description="Columns to read, in this order.", examples=[["group", "as_of", "x", "label"]]
-    )
-    entity_column: str = Field(
-        description="The split must not tear rows of one entity apart; one of `columns`.", examples=["group"]
-    )
-    time_column: str = Field(
-        description="When a row was knowable; the split by time uses it; one of `columns`.", examples=["as_of"]
-    )
-    where: dict[str, str | int | list[str]] = Field(
-        default_factory=dict,
-        description="Equality on columns; a list means one of.",
-        examples=[{"kind": ["typo", "alias"]}],
-    )
-    asset: str | None = Field(
-        default=None,
-        description="Asset that writes the table, `a/b` for a key of two parts; the training set is downstream of it.",
-        examples=["labelled_candidates"],
-    )
-    channels: list[str] = Field(
-        default=["train", "validation", "test"],
-        description="Folders that preprocessing.py writes; train.py gets all but `test`, evaluation.py gets `test`.",
-        examples=[["train", "test"]],
-    )
-
-    @field_validator("channels")
-    @classmethod
-    def _a_channel_to_train_and_one_to_test(cls, value: list[str]) -> list[str]:
-        if TEST_CHANNEL not in value or len(value) < 2 or len(set(value)) != len(value):
-            raise _mistake(
-                f"channels must be `{TEST_CHANNEL}` and at least one more, each once", example="[train, test]"
-            )
-        return value
-
-    @model_validator(mode="after")
-    def _named_columns_are_read(self) -> Dataset:
-        for name in ("entity_column", "time_column"):
-            column = getattr(self, name)
-            if column not in self.columns:
-                raise _mistake(f"{name} `{column}` is not among dataset.columns", nearest(column, self.columns))
-        return self
-
-
-class Metric(_Section):
-    """A number that train.py prints (read from its log by `regex`) or that evaluation.py reports."""
-
-    name: str = Field(min_length=1, description="The name that rules use.", examples=["accuracy"])
-    direction: Direction = Field(description="Whether more or less of it is better.", examples=["maximize"])
-    regex: str | None = Field(
-        default=None,
-        max_length=500,
-        description="For a metric of train.py: applied to each line of its log, the first group is the number.",
-        examples=["accuracy=([-+0-9.eE]+);"],
-    )
-
-    @field_validator("regex")
-    @classmethod
-    def _compiles(cls, value: str | None) -> str | None:
-        if value is None:
-            return value
-        try:
-            groups = re.compile(value).groups
-        except re.error as error:
-            raise _mistake(f"the regex does not compile ({error})") from error
-        if groups < 1:
-            raise _mistake("the regex has no group that captures the number", example="valid_accuracy=([-+0-9.eE]+)")
-        return value
-
-
-class Rule(_Section):
-    """One rule on one declared metric: exactly one of the three comparisons."""
-
-    metric: str = Field(description="Name of a declared metric.", examples=["accuracy"])
-    at_least: float | None = Field(default=None, description="Floor.", examples=[0.9])
-    at_most: float | None = Field(default=None, description="Ceiling.", examples=[0.05])
-    not_worse_than_live_by: float | None = Field(
-        default=None,
-        ge=0,
-        description="How much worse than the live model on the same test rows; passes while nothing is live.",
-        examples=[0.01],
-    )
-
-    @model_validator(mode="after")
-    def _one_comparison(self) -> Rule:
-        _exactly_one(self, ("at_least", "at_most", "not_worse_than_live_by"))
-        return self
-
-
-class SliceRule(_Section):
-    """A floor that must hold for every value of a column, where it has enough rows to mean anything."""
-
-    by: str = Field(description="Name of the slices in the evaluation report.", examples=["kind"])
-    metric: str = Field(description="Name of a declared metric.", examples=["accuracy"])
-    at_least: float | None = Field(default=None, description="Floor.", examples=[0.85])
-    at_most: float | None = Field(default=None, description="Ceiling.", examples=[0.1])
-    min_rows: int = Field(
-        default=30, ge=1, description="Smaller slices are passed over; if all are, the rule fails.", examples=[50]
-    )
-
-    @model_validator(mode="after")
-    def _one_comparison(self) -> SliceRule:
-        _exactly_one(self, ("at_least", "at_most"))
-        return self
-
-
-class Gate(_Section):
-    """What a model must measure before it may go live."""
-
-    rules: list[Rule] = Field(
-        description="All must hold; at least one.", examples=[[{"metric": "accuracy", "at_least": 0.9}]]
-    )
-    slices: list[SliceRule] = Field(
-        default_factory=list,
-        description="Rules on every value of a column.",
-        examples=[[{"by": "kind", "metric": "accuracy", "at_least": 0.85}]],
-    )
-
-    @field_validator("rules")
-    @classmethod
-    def _there_is_a_rule(cls, value: list[Rule]) -> list[Rule]:
-        if not value:
-            raise _mistake(
-                "a gate without rules could refuse nothing", example="rules: [{metric: accuracy, at_least: 0.9}]"
-            )
-        return value
-
-
-class Schedule(_Section):
-    """When the project is trained by the clock."""
-
-    cron: str = Field(description="Five fields: minute hour day month weekday.", examples=["0 6 * * 1"])
-    timezone: str = Field(description="IANA name.", examples=["America/New_York"])
-
-    @field_validator("cron")
-    @classmethod
-    def _five_fields(cls, value: str) -> str:
-        fields = value.split()
-        if len(fields) != 5 or not all(re.fullmatch(r"[0-9A-Za-z*/,\-]+", part) for part in fields):
-            raise _mistake(f"`{value}` is not a cron of five fields", example="30 6 * * 1-5")
-        return value
-
-    @field_validator("timezone")
-    @classmethod
-    def _known_timezone(cls, value: str) -> str:
-        if value not in available_timezones():
-            raise _mistake(f"`{value}` is no IANA time zone", nearest(value, sorted(available_timezones())))
-        ZoneInfo(value)
-        return value
-
-
-class Serving(_Section):
-    """The endpoints: on AWS the instances, everywhere whether there is a QA endpoint."""
-
-    instance_type: str = Field(
-        default="ml.m5.large",
-        pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$",
-        description="Of the endpoints on AWS.",
-        examples=["ml.c6i.large"],
-    )
-    instance_count: int = Field(default=1, ge=1, le=10, description="Of the live endpoint on AWS.", examples=[2])
-    qa: bool = Field(
-        default=True, description="The QA endpoint must serve a model before it may be approved.", examples=[False]
-    )
-    pins: list[Literal["candidate_index", "knowledge_graph"]] = Field(
-        default_factory=list,
-        description="Versions in use that a release records: what its answers depend on.",
-        examples=[["candidate_index"]],
-    )
-
-
-class ProjectConfig(_Section):
-    """config.yaml. Everything a data scientist decides about a project that is not in its scripts."""
-
-    name: str = Field(
-        max_length=NAME_LENGTH,
-        description="The folder's name: lower-case letters, digits, single underscores.",
-        examples=["ticker_ranker"],
-    )
-    description: str = Field(
-        min_length=1, description="What the model does, for people.", examples=["Picks the company that is meant."]
-    )
-    owner: str = Field(
-        description="`team:<name>` or an e-mail address: who is told of failures and of candidates that wait.",
-        examples=["team:quant"],
-    )
-    dataset: Dataset
-    image: str | None = Field(
-        default=None,
-        min_length=1,
-        description="Container image on SageMaker, if not the platform's own; the embedded server runs this Python.",
-        examples=["123456789012.dkr.ecr.us-east-1.amazonaws.com/ranker:1"],
-    )
-    instance_type: str = Field(
-        default="ml.m5.large",
-        pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$",
-        description="Of jobs on AWS.",
-        examples=["ml.c6i.xlarge"],
-    )
-    hyperparameters: dict[str, str | int | float | bool] = Field(
-        default_factory=dict, max_length=100, description="What train.py gets.", examples=[{"learning-rate": 0.06}]
-    )
-    metrics: list[Metric] = Field(
-        min_length=1,
-        max_length=40,
-        description="Every metric that a rule names, and what train.py prints.",
-        examples=[[{"name": "accuracy", "direction": "maximize"}]],
-    )
-    gate: Gate
-    approval: ApprovalMode = Field(
-        description="`manual`: a person approves each model. `automatic`: the gate approves what passes it.",
-        examples=["manual"],
-    )
-    schedule: Schedule | None = None
-    serving: Serving = Field(default_factory=Serving)
-    tags: dict[str, str] = Field(
-        default_factory=dict, max_length=50, description="Tags of the assets.", examples=[{"cost-center": "research"}]
-    )
-
-    @field_validator("name")
-    @classmethod
-    def _name_fits_aws(cls, value: str) -> str:
-        if not re.fullmatch(NAME_PATTERN, value):
-            raise _mistake(
-                f"`{value}` is not lower-case letters, digits and single underscores", example="ticker_ranker"
-            )
-        return value
-
-    @field_validator("owner")
-    @classmethod
-    def _owner_is_reachable(cls, value: str) -> str:
-        if not re.fullmatch(r"team:[A-Za-z0-9_-]+|[^@\s]+@[^@\s]+\.[^@\s]+", value):
-            raise _mistake(f"`{value}` is neither team:<name> nor an e-mail address", example="team:mapping")
-        return value
 
 
 def endpoint_name(project: str) -> str:
@@ -302,7 +57,7 @@ class ModelProject:
 
     @property
     def qa_endpoint(self) -> str:
-        return f"{self.aws_name}-qa"
+        return f"{self.aws_name}{QA_SUFFIX}"
 
     @property
     def policy(self) -> GatePolicy:
@@ -310,7 +65,35 @@ class ModelProject:
         gate = self.config.gate
         rules = [_gate_rule(rule, directions[rule.metric]) for rule in gate.rules]
         rules += [_gate_rule(rule, directions[rule.metric], by=rule.by, min_rows=rule.min_rows) for rule in gate.slices]
-        return GatePolicy(rules=tuple(rules), approval=self.config.approval, qa_required=self.config.serving.qa)
+        return GatePolicy(
+            rules=tuple(rules),
+            approval=self.config.approval,
+            qa_required=self.config.serving.qa,
+            approval_expires_days=self.config.approvals.expires_days,
+            four_eyes=self.config.approvals.four_eyes,
+            max_calibration_error=gate.max_calibration_error,
+            max_size_mb=gate.max_size_mb,
+            max_latency_p99_ms=gate.max_latency_p99_ms,
+        )
+
+    @property
+    def serving_environment(self) -> dict[str, str]:
+        """What the endpoints' containers are told: SageMaker's name for workers, ours for requests outside the schema."""
+        serving = self.config.serving
+        return {
+            "SAGEMAKER_MODEL_SERVER_WORKERS": str(serving.workers),
+            "LEDGERLINE_SCHEMA_MODE": serving.validation,
+        }
+
+    @property
+    def rollout(self) -> Rollout | None:
+        """How live traffic moves to a new release; None where it moves at once and nothing is watched."""
+        return rollout_of(self.config.serving.rollout)
+
+    @property
+    def told(self) -> str:
+        """Who hears of candidates that wait, failures and drift: the Slack channel of config.yaml, else the owner."""
+        return self.config.slack or self.config.owner
 
     @property
     def dataset_digest(self) -> str:
@@ -328,6 +111,26 @@ class ModelProject:
             hasher.update(f"{name}\0{len(self.code[name])}\0".encode())
             hasher.update(self.code[name])
         return hasher.hexdigest()
+
+
+# CloudWatch's metric, its unit of ours, and the statistic of ten seconds that is compared.
+_ALARMS = {
+    "errors_5xx": ("Invocation5XXErrors", 1, "Average"),
+    "latency_p99_ms": ("ModelLatency", 1000, "p99"),
+    "prediction_drift": ("PredictionDrift", 1, "Maximum"),
+}
+
+
+def rollout_of(asked: sections.Rollout) -> Rollout | None:
+    """serving.rollout as the model platform takes it. Raises ConfigurationError for what AWS would refuse."""
+    if asked.kind == "all_at_once" and not asked.alarms:
+        return None
+    alarms = []
+    for alarm in asked.alarms:
+        metric, unit, statistic = _ALARMS[alarm.metric]
+        alarms.append(AlarmRule(metric, alarm.at_most * unit, ">", statistic))
+    percent = 100 if asked.kind == "all_at_once" else asked.percent
+    return Rollout(asked.kind, percent, wait_seconds=asked.wait_seconds, alarms=tuple(alarms))
 
 
 def _gate_rule(rule: Rule | SliceRule, direction: Direction, *, by: str | None = None, min_rows: int = 0) -> GateRule:
@@ -465,11 +268,40 @@ def _cross_checks(config: ProjectConfig, lines: Mapping[Path_, int], file: str, 
                 f"metrics.{index}.name",
                 f"`{name}` is declared twice. Remove one.",
             )
+    tuning = config.tuning
+    printed = [metric.name for metric in config.metrics if metric.regex]
+    if tuning is not None and tuning.metric not in printed:
+        meant = did_you_mean(nearest(tuning.metric, printed)) or "."
+        yield Mistake(
+            file,
+            lines.get(("tuning", "metric"), 0),
+            "tuning.metric",
+            f"`{tuning.metric}` is no metric that train.py prints (one with a regex){meant} "
+            f"Printed: {', '.join(printed) or 'none'}.",
+        )
+    if config.approvals.four_eyes and config.approval == "automatic":
+        yield Mistake(
+            file,
+            lines.get(("approvals", "four_eyes"), 0),
+            "approvals.four_eyes",
+            "two people cannot approve where the gate does it by itself. Write `approval: manual`, or remove this.",
+        )
+    try:
+        rollout_of(config.serving.rollout)
+    except ConfigurationError as error:
+        yield Mistake(file, lines.get(("serving", "rollout"), 0), "serving.rollout", str(error))
+    if config.gate.max_latency_p99_ms is not None and not config.serving.qa:
+        yield Mistake(
+            file,
+            lines.get(("gate", "max_latency_p99_ms"), 0),
+            "gate.max_latency_p99_ms",
+            "it is measured on the QA endpoint, and `serving.qa` is false. Write `qa: true`, or remove this.",
+        )
     for section in ("rules", "slices"):
         for index, rule in enumerate(getattr(config.gate, section)):
             if rule.metric not in declared:
                 where: Path_ = ("gate", section, index, "metric")
-                meant = _did_you_mean(nearest(rule.metric, declared)) or "."
+                meant = did_you_mean(nearest(rule.metric, declared)) or "."
                 yield Mistake(
                     file,
                     lines.get(where, 0),
@@ -479,29 +311,6 @@ def _cross_checks(config: ProjectConfig, lines: Mapping[Path_, int], file: str, 
 
 
 # Saying what is wrong ------------------------------------------------------------------------------------------------
-
-
-def nearest(word: str, known: Sequence[str]) -> str | None:
-    """The known name that a person most likely meant, or None if none is close."""
-    found = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.6)
-    return found[0] if found else None
-
-
-def _did_you_mean(name: str | None) -> str:
-    return f"; did you mean `{name}`?" if name else ""
-
-
-def _mistake(what: str, meant: str | None = None, example: str | None = None) -> PydanticCustomError:
-    remedy = _did_you_mean(meant) or (f". Write e.g. `{example}`." if example else ". Correct it.")
-    # A brace in the text would be taken for a placeholder of pydantic's message template.
-    return PydanticCustomError("mistake", "{text}", {"text": what + remedy})
-
-
-def _exactly_one(section: BaseModel, names: Sequence[str]) -> None:
-    given = [name for name in names if getattr(section, name) is not None]
-    if len(given) != 1:
-        has = f"has {' and '.join(given)}" if given else "has no comparison"
-        raise _mistake(f"the rule {has}. Expected exactly one of {', '.join(names)}", example=f"{names[0]}: 0.9")
 
 
 def _explain_all(error: ValidationError, values: Any, lines: Mapping[Path_, int], file: str) -> list[Mistake]:
@@ -531,10 +340,10 @@ def _explain(place: Path_, errors: Sequence[Any], lines: Mapping[Path_, int], fi
         message = f"is missing. {_expected(place)}"
     elif kind == "extra_forbidden":
         known = _keys_at(place[:-1])
-        message = f"unknown key{_did_you_mean(nearest(str(place[-1]), known)) or '.'} Known here: {', '.join(known)}."
+        message = f"unknown key{did_you_mean(nearest(str(place[-1]), known)) or '.'} Known here: {', '.join(known)}."
     elif kind == "literal_error":
         choices = re.findall(r"'([^']*)'", context["expected"])
-        remedy = _did_you_mean(nearest(error["input"], choices)) or ". Write one of them."
+        remedy = did_you_mean(nearest(error["input"], choices)) or ". Write one of them."
         message = f"`{error['input']}` is none of {', '.join(choices)}{remedy}"
     elif kind == "mistake":
         message = error["msg"]

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from ledgerline.errors import LedgerlineError
 from ledgerline.ports import Lake
-from ledgerline.projects.config import Dataset
+from ledgerline.projects.sections import Dataset
 
 _TEXT = "__text"
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,12 +22,13 @@ from typing import Any
 from ledgerline.errors import LedgerlineError
 from ledgerline.ports import Lake, ObjectStore
 from ledgerline.projects import datasets
-from ledgerline.projects.config import TEST_CHANNEL, ModelProject, check_unchanged
+from ledgerline.projects.config import ModelProject, check_unchanged
+from ledgerline.projects.sections import TEST_CHANNEL
 from ledgerline.release.approvals import AUTOMATIC_APPROVER, Approval, standing_approval
-from ledgerline.release.deploy import recorded_reports
+from ledgerline.release.deploy import measured_size, recorded_reports
 from ledgerline.release.digest import model_digest
 from ledgerline.release.gate import EvaluationReport, Verdict, judge, report_from_json
-from ledgerline.release.model_platform import ModelPlatform, ProcessingSpec, TrainingSpec
+from ledgerline.release.model_platform import Answer, ModelPlatform, ProcessingSpec, TrainingSpec
 from ledgerline.release.ports import ReleaseLedger
 from ledgerline.release.releases import (
     Candidate,
@@ -42,6 +45,7 @@ from ledgerline.release.releases import (
 
 CONTAINER = "/opt/ml/processing"  # the embedded server relocates it
 QA_REQUESTS = 100  # enough to see changed answers, few enough for a second on one worker
+LATENCY_REQUESTS = 300  # where the gate has a limit: three answers may be slower than the 99th percentile of so many
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,7 @@ class QaReport:
     served_digest: str
     live_digest: str | None
     comparisons: tuple[Comparison, ...]
+    p99_ms: float
 
     @property
     def changed(self) -> tuple[Comparison, ...]:
@@ -216,9 +221,16 @@ def evaluate(pipeline: Pipeline, trained: TrainedModel) -> Evaluation:
     report, report_uri, requests_uri = _run_evaluation(pipeline, trained.model_digest, trained.model_uri, trained)
     if live is not None and live.model_digest == trained.model_digest:
         live_report = report
-    return Evaluation(
-        report, report_uri, requests_uri, live_report, judge(report, pipeline.project.policy, live_report)
-    )
+    verdict = _judged(pipeline, trained, report, live_report)
+    return Evaluation(report, report_uri, requests_uri, live_report, verdict)
+
+
+def _judged(
+    pipeline: Pipeline, trained: TrainedModel, report: EvaluationReport, live: EvaluationReport | None
+) -> Verdict:
+    policy = pipeline.project.policy
+    size = measured_size(policy, pipeline.objects, trained.model_uri)
+    return judge(report, policy, live, size_bytes=size)
 
 
 def recorded_evaluation(pipeline: Pipeline, trained: TrainedModel, requests_uri: str) -> Evaluation:
@@ -234,7 +246,7 @@ def recorded_evaluation(pipeline: Pipeline, trained: TrainedModel, requests_uri:
             "gate", f"model {trained.model_digest[:12]} of {name} was not evaluated. Materialize {name}/evaluation."
         )
     report, live = recorded_reports(pipeline.project, recorded, records, pipeline.objects)
-    verdict = judge(report, pipeline.project.policy, live)
+    verdict = _judged(pipeline, trained, report, live)
     return Evaluation(report, recorded.report_uri, requests_uri, live, verdict)
 
 
@@ -422,23 +434,39 @@ def put_on_qa(pipeline: Pipeline, candidate: Candidate) -> str:
         model_digest=candidate.model_digest,
         instance_type=pipeline.project.config.serving.instance_type,
         image=pipeline.project.config.image,
+        environment=pipeline.project.serving_environment,
     ).config_name
 
 
 def compare(pipeline: Pipeline, candidate: Candidate) -> QaReport:
-    """Send the same requests to QA and to live and record which bytes QA served.
+    """Send the same requests to QA and to live and record which bytes QA served, and how fast.
 
-    The digest is the one that the QA endpoint itself gives with every answer; answers of two digests are refused.
+    The digest is the one that the QA endpoint itself gives with every answer; answers of two digests are refused. Times
+    are those of a client that asks one after the other; the first answer is not timed.
     """
     requests = pipeline.objects.get(candidate.requests_uri).splitlines()[:QA_REQUESTS]
     live = current_release(pipeline.records())
     served: set[str] = set()
     comparisons = []
-    for number, request in enumerate(requests):
+    times: list[float] = []
+
+    def ask(request: bytes) -> Answer:
+        started = time.perf_counter()
         answer = pipeline.platform.invoke(pipeline.project.qa_endpoint, request)
+        times.append(time.perf_counter() - started)
         served.add(answer.model_digest or "unknown")
+        return answer
+
+    for request in requests[:1]:
+        ask(request)
+    times.clear()
+    for number, request in enumerate(requests):
+        answer = ask(request)
         live_body = pipeline.platform.invoke(live.endpoint, request).body.decode() if live else None
         comparisons.append(Comparison(number, answer.body.decode(), live_body))
+    if pipeline.project.policy.max_latency_p99_ms is not None:
+        for number in range(LATENCY_REQUESTS - len(requests)) if requests else ():
+            ask(requests[number % len(requests)])
     if len(served) != 1:
         raise LedgerlineError(
             f"The QA endpoint {pipeline.project.qa_endpoint} answered {len(requests)} requests with {len(served)} "
@@ -452,7 +480,15 @@ def compare(pipeline: Pipeline, candidate: Candidate) -> QaReport:
         model_digest=candidate.model_digest,
         served_digest=digest,
         requests=len(requests),
+        p99_ms=percentile_99(times) * 1000,
         at=pipeline.clock(),
     )
-    _append_if_new(pipeline.ledger, record, latest_qa(pipeline.records(), candidate.model_digest))
-    return QaReport(digest, live.model_digest if live else None, tuple(comparisons))
+    # A time is a new fact only where the gate asks for it: else the same model on QA again is the same row.
+    ignored = ("at",) if pipeline.project.policy.max_latency_p99_ms is not None else ("at", "p99_ms")
+    _append_if_new(pipeline.ledger, record, latest_qa(pipeline.records(), candidate.model_digest), ignored)
+    return QaReport(digest, live.model_digest if live else None, tuple(comparisons), record.p99_ms or 0.0)
+
+
+def percentile_99(values: Sequence[float]) -> float:
+    """The 99th percentile by nearest rank: a value that was measured."""
+    return sorted(values)[math.ceil(0.99 * len(values)) - 1]

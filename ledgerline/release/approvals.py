@@ -36,19 +36,38 @@ class Approval(Record):
     at: datetime
 
 
-def standing_approval(
+def standing_approvals(
     approvals: Iterable[Approval], *, model_digest: str, report_digest: str, policy_digest: str
-) -> Approval | None:
-    """The approval of exactly these three digests that no reject or withdraw of the model came after, or None."""
-    standing: Approval | None = None
+) -> list[Approval]:
+    """The approvals of exactly these three digests that no reject or withdraw of the model came after, oldest first.
+
+    The newest of each person: whoever approves twice is still one pair of eyes.
+    """
+    standing: dict[str, Approval] = {}
     for approval in approvals:
         if approval.model_digest != model_digest:
             continue
         if approval.decision != "approve":
-            standing = None
+            standing.clear()
         elif (approval.report_digest, approval.policy_digest) == (report_digest, policy_digest):
-            standing = approval
-    return standing
+            standing.pop(person(approval.approver), None)
+            standing[person(approval.approver)] = approval
+    return list(standing.values())
+
+
+def standing_approval(
+    approvals: Iterable[Approval], *, model_digest: str, report_digest: str, policy_digest: str
+) -> Approval | None:
+    """The newest of `standing_approvals`, or None."""
+    found = standing_approvals(
+        approvals, model_digest=model_digest, report_digest=report_digest, policy_digest=policy_digest
+    )
+    return found[-1] if found else None
+
+
+def person(name: str) -> str:
+    """Who is meant by a name, whatever its case and blanks."""
+    return " ".join(name.split()).casefold()
 
 
 def standing_refusal(approvals: Iterable[Approval], model_digest: str) -> Approval | None:

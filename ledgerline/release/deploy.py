@@ -15,9 +15,9 @@ from typing import Any, Literal
 from ledgerline.errors import LedgerlineError, PermanentFailure
 from ledgerline.ports import ObjectStore
 from ledgerline.projects.config import ModelProject
-from ledgerline.release.approvals import Approval, standing_approval
+from ledgerline.release.approvals import Approval, standing_approval, standing_approvals, standing_refusal
 from ledgerline.release.digest import model_digest
-from ledgerline.release.gate import EvaluationReport, Verdict, judge, report_from_json
+from ledgerline.release.gate import EvaluationReport, GatePolicy, Verdict, judge, report_from_json
 from ledgerline.release.model_platform import ModelPlatform
 from ledgerline.release.ports import ReleaseLedger
 from ledgerline.release.releases import (
@@ -28,6 +28,8 @@ from ledgerline.release.releases import (
     IntentEnded,
     Release,
     approvals,
+    asleep,
+    current_approvals,
     current_release,
     decide_command,
     latest_candidate,
@@ -35,6 +37,7 @@ from ledgerline.release.releases import (
     latest_qa,
     may_go_live,
     open_intents,
+    releases,
     rollback_target,
 )
 
@@ -69,17 +72,21 @@ class Deployer:
 
 
 def examine(
-    project: ModelProject, candidate: Candidate, records: Sequence[Any], objects: ObjectStore
+    project: ModelProject, candidate: Candidate, records: Sequence[Any], objects: ObjectStore, now: datetime
 ) -> dict[str, Any]:
     """The evidence that `may_go_live` wants, from the bytes as they are now. Raises GateRefusal if some are missing."""
     report, live = recorded_reports(project, candidate, records, objects)
     return {
-        "verdict": judge(report, project.policy, live),
+        "verdict": judge(
+            report, project.policy, live, size_bytes=measured_size(project.policy, objects, candidate.model_uri)
+        ),
         "approvals": approvals(records),
         "policy": project.policy,
         "model_digest_now": _digest_of_bytes(candidate, objects),
         "report_digest_now": report.digest,
         "qa": latest_qa(records, candidate.model_digest),
+        "released": releases(records),
+        "now": now,
     }
 
 
@@ -92,6 +99,16 @@ def recorded_reports(
     """
     report = _unchanged_report(recorded, objects)
     return report, _live_report(project, recorded, report, records, objects)
+
+
+def measured_size(policy: GatePolicy, objects: ObjectStore, model_uri: str) -> int | None:
+    """Bytes of the model archive as it is now; None where the policy does not ask for it, or where it is gone."""
+    if policy.max_size_mb is None:
+        return None
+    try:
+        return len(objects.get(model_uri))
+    except FileNotFoundError:
+        return None
 
 
 def _digest_of_bytes(model: Candidate | Release, objects: ObjectStore) -> str:
@@ -172,12 +189,13 @@ def deploy_release(
         raise GateRefusal(
             "registered", f"{project.name} has no registered model. Materialize {project.name}/model_version first."
         )
-    evidence = examine(project, candidate, records, deployer.objects)
+    evidence = examine(project, candidate, records, deployer.objects, deployer.clock())
     may_go_live(candidate, **evidence)
     current = current_release(records)
     if current is not None and current.model_digest == candidate.model_digest and _problem(deployer, current) is None:
         return Deployment("already_live", current, f"{_short(current)} is live already and answers: nothing to do.")
     planned = _planned(deployer, candidate, evidence["verdict"], records, actor, pins)
+    planned = planned.model_copy(update={"rehearsed": rehearse_rollback(deployer, records, candidate.model_digest)})
     release = _carry_out(deployer, planned)
     return Deployment("released", release, f"{_short(release)} is live, approved by {release.approver}.")
 
@@ -190,13 +208,14 @@ def _planned(
     actor: str,
     pins: Mapping[str, str],
 ) -> Release:
-    approval = standing_approval(
+    standing = standing_approvals(
         approvals(records),
         model_digest=candidate.model_digest,
         report_digest=verdict.report_digest,
         policy_digest=verdict.policy_digest,
     )
-    assert approval is not None  # may_go_live has just said so
+    at = deployer.clock()
+    people = [found.approver for found in current_approvals(standing, deployer.project.policy, releases(records), at)]
     current = current_release(records)
     return Release(
         intent=0,
@@ -216,18 +235,45 @@ def _planned(
         dataset_version=candidate.dataset_version,
         dataset_digest=candidate.dataset_digest,
         pins=dict(pins),
-        approver=approval.approver,
+        approver=" and ".join(people),
         actor=actor,
         previous=current.model_digest if current else None,
-        at=deployer.clock(),
+        at=at,
     )
+
+
+def rehearse_rollback(deployer: Deployer, records: Sequence[Any], going_live: str) -> str | None:
+    """Digest of the release that a rollback of `going_live` would put back, after its bytes and package were looked at.
+
+    None where there is nothing to go back to: no release yet, the same model, or one that was withdrawn. Raises
+    GateRefusal if it could not be put back.
+    """
+    current = current_release(records)
+    if current is None or current.model_digest == going_live:
+        return None
+    if standing_refusal(approvals(records), current.model_digest) is not None:
+        return None
+    remedy = f"Put it right, or give it up as a way back: {decide_command('withdraw', current.project, current.model_digest)}"
+    try:
+        _check_release(current, approvals(records), deployer.objects)
+    except GateRefusal as refusal:
+        raise GateRefusal("rollback_ready", f"{_short(current)} could not be put back: {refusal} {remedy}") from refusal
+    package = deployer.platform.describe_package(current.package_arn)
+    if package is None or package.approval == "Rejected":
+        state = "is gone from the registry" if package is None else "is Rejected in the registry"
+        raise GateRefusal(
+            "rollback_ready",
+            f"{_short(current)} could not be put back: its package {current.package_arn} {state}. {remedy}",
+        )
+    return current.model_digest
 
 
 def rollback(deployer: Deployer, *, actor: str, reason: str, digest_prefix: str | None = None) -> Deployment:
     """Make an earlier release live again: the last good one, or the one whose model digest starts so.
 
-    The model that is left is withdrawn, so that no automation puts it back. Raises GateRefusal if there is no earlier
-    release, if it was withdrawn, or if its bytes are not those that were released.
+    The model that is left is withdrawn, so that no automation puts it back: in the ledger before the switch, in the
+    registry after it. Raises GateRefusal if there is no earlier release, if it was withdrawn, or if its bytes are not
+    those that were released.
     """
     settle(deployer)
     records = deployer.records()
@@ -241,11 +287,38 @@ def rollback(deployer: Deployer, *, actor: str, reason: str, digest_prefix: str 
     now = deployer.clock()
     changes: dict[str, Any] = {"actor": actor, "at": now}
     if not same:  # else its endpoint is put back: nothing is left behind
-        _withdraw(deployer, current, actor, f"rolled back: {reason}", now)
+        reason = f"rolled back: {reason}"
+        _withdraw(deployer, current, actor, reason, now)
         changes |= {"previous": current.model_digest, "rolled_back_from": current.model_digest}
-    release = _carry_out(deployer, target.model_copy(update=changes))
+    release = _carry_out(deployer, target.model_copy(update=changes), at_once=True)
+    if not same:
+        _reject_left(deployer, current, actor, reason)
     left = f"its endpoint was put back ({reason})" if same else f"{current.model_digest[:12]} was withdrawn ({reason})"
     return Deployment("rolled_back", release, f"{_short(release)} is live again; {left}.")
+
+
+def restore(deployer: Deployer, *, actor: str, reason: str) -> str:
+    """Let the endpoint serve the recorded release again, whatever was done to it, or wake it; returns a sentence.
+
+    An endpoint of the project's name that no release explains is deleted. Raises GateRefusal if the release's approval
+    does not stand any more or its bytes were changed; LedgerlineError, which a retry may mend, while it is updated.
+    """
+    settle(deployer)
+    records, endpoint = deployer.records(), deployer.project.endpoint
+    current, state = current_release(records), deployer.platform.describe_endpoint(endpoint)
+    if state is not None and state.status in CHANGING:
+        raise LedgerlineError(f"Endpoint {endpoint} is {state.status}: wait until that ends, then restore it.")
+    if current is None:
+        if state is None:
+            return f"{deployer.project.name} was never released, and endpoint {endpoint} does not exist: nothing to do."
+        deployer.platform.delete_endpoint(endpoint)
+        return f"Endpoint {endpoint} was deleted: no release of {deployer.project.name} explains it ({reason})."
+    if state is not None and asleep(records) is None and _problem(deployer, current) is None:
+        return f"{_short(current)} is live and answers as released: nothing to do."
+    _check_release(current, approvals(records), deployer.objects)
+    changes = {"actor": actor, "at": deployer.clock(), "rolled_back_from": None, "rehearsed": None}
+    release = _carry_out(deployer, current.model_copy(update=changes), at_once=True)
+    return f"{_short(release)} is live again as released ({reason})."
 
 
 def _check_release(target: Release, decisions: Sequence[Approval], objects: ObjectStore) -> None:
@@ -277,6 +350,10 @@ def _withdraw(deployer: Deployer, release: Release, actor: str, reason: str, now
             at=now,
         )
     )
+
+
+def _reject_left(deployer: Deployer, release: Release, actor: str, reason: str) -> None:
+    """Tell the registry that a release was withdrawn: not before it is left, since putting it back needs its package."""
     try:
         deployer.platform.set_approval(release.package_arn, "Rejected", f"withdrawn by {actor}: {reason}")
     except LedgerlineError as error:  # the ledger is what deployments ask; the registry is told again by a reject
@@ -286,16 +363,19 @@ def _withdraw(deployer: Deployer, release: Release, actor: str, reason: str, now
 # Carrying out --------------------------------------------------------------------------------------------------------
 
 
-def _carry_out(deployer: Deployer, planned: Release) -> Release:
+def _carry_out(deployer: Deployer, planned: Release, *, at_once: bool = False) -> Release:
     """Intent row, update, verification, release row; on any failure the release that was live, live again."""
     _agree_with_registry(deployer, planned)
     intent = deployer.ledger.append(Intent(project=planned.project, planned=planned)).number
     deployer.report(f"Updating endpoint {planned.endpoint} to {_short(planned)}.")
     try:
-        release = planned.model_copy(update={"intent": intent, "endpoint_config": _update(deployer, planned)})
+        release = planned.model_copy(
+            update={"intent": intent, "endpoint_config": _update(deployer, planned, at_once=at_once)}
+        )
         problem = _problem(deployer, release, strictly=True)
         if problem is not None:
             raise GateRefusal("serves_approved_bytes", problem)
+        release = release.model_copy(update={"qa_digest": _running_qa(deployer, release)})
         deployer.ledger.append(release)
     except Exception as error:  # whatever it was: the previous release must be live before anybody hears of it
         raise _after_failure(deployer, planned, intent, error) from error
@@ -327,8 +407,8 @@ def _agree_with_registry(deployer: Deployer, planned: Release) -> None:
         deployer.platform.set_approval(planned.package_arn, "Approved", f"approved by {planned.approver}")
 
 
-def _update(deployer: Deployer, release: Release) -> str:
-    """Let the endpoint serve a release; returns the name of its config."""
+def _update(deployer: Deployer, release: Release, *, at_once: bool) -> str:
+    """Let the endpoint serve a release; returns the name of its config. `at_once`: whatever rollout the project asks."""
     serving = deployer.project.config.serving
     return deployer.platform.deploy(
         release.endpoint,
@@ -336,6 +416,9 @@ def _update(deployer: Deployer, release: Release) -> str:
         model_digest=release.model_digest,
         instance_type=serving.instance_type,
         instance_count=serving.instance_count,
+        environment=deployer.project.serving_environment,
+        capture_percent=serving.capture_percent,
+        rollout=None if at_once else deployer.project.rollout,
     ).config_name
 
 
@@ -367,6 +450,25 @@ def _served_digest(deployer: Deployer, release: Release) -> str:
     """The digest that the endpoint answers a smoke request with (a request that the evaluation wrote)."""
     request = smoke_request(release, deployer.objects)
     return deployer.platform.invoke(release.endpoint, request).model_digest or "unknown"
+
+
+def _running_qa(deployer: Deployer, release: Release) -> str | None:
+    """The digest that the QA endpoint answers with now; None if it does not run, or holds another model on purpose.
+
+    Raises GateRefusal if it was given the artifact that is live now and answers with other bytes.
+    """
+    endpoint = deployer.project.qa_endpoint
+    state = deployer.platform.describe_endpoint(endpoint)
+    if state is None or state.status != "InService" or state.model_uri != release.model_uri:
+        return None
+    served = deployer.platform.invoke(endpoint, smoke_request(release, deployer.objects)).model_digest or "unknown"
+    if served != release.model_digest:
+        raise GateRefusal(
+            "qa_same_bytes",
+            f"the QA endpoint {endpoint} answers with model {served[:12]}, and {_short(release)} would be live, so what "
+            f"was looked at is not what would answer. Materialize {release.project}/qa_endpoint and qa_report again.",
+        )
+    return served
 
 
 def smoke_request(model: Candidate | Release, objects: ObjectStore) -> bytes:
@@ -416,7 +518,7 @@ def _restore(deployer: Deployer, endpoint: str, current: Release | None) -> _Res
         if _problem(deployer, current) is None:
             sentence = f"The previous release, {_short(current)}, is still live."
             return _Restored(True, current.model_digest, None, sentence)
-        config = _update(deployer, current)
+        config = _update(deployer, current, at_once=True)
         problem = _problem(deployer, current.model_copy(update={"endpoint_config": config}), strictly=True)
     except Exception as error:  # noqa: BLE001 - said to the person together with what failed first
         problem = str(error)
@@ -478,6 +580,9 @@ def _settle_one(deployer: Deployer, number: int, planned: Release) -> str:
         done = planned.model_copy(update={"intent": number, "endpoint_config": state.config_name})
         if _answers(deployer, done):
             deployer.ledger.append(done)
+            left = next((row for row in releases(records) if row.model_digest == done.rolled_back_from), None)
+            if left is not None:
+                _reject_left(deployer, left, done.actor, "rolled back by a run that was killed")
             return f"A killed run had put {_short(planned)} live; its release is recorded now."
     restored = _restore(deployer, planned.endpoint, current_release(records))
     detail = f"A killed run had begun to put {_short(planned)} live. {restored.sentence}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -26,7 +26,8 @@ class EvaluationReport:
 
     `model_digest` and `data_digest` (of the test rows) are stamped by the pipeline, which hashes the bytes that it
     hands to the job; the script cannot claim them. `metrics`: name -> number. `slices`: column -> value -> metric ->
-    number, with `rows` for the number of rows. `details` is for people (calibration, confusion): no rule reads it.
+    number, with `rows` for the number of rows. `details` is for people (confusion, examples); of it the gate reads
+    `calibration` alone, a list of bins [mean score, share that is right, rows].
     """
 
     model_digest: str
@@ -77,6 +78,11 @@ class GatePolicy:
     rules: tuple[GateRule, ...]
     approval: ApprovalMode = "manual"
     qa_required: bool = True  # the QA endpoint must have served the same bytes
+    approval_expires_days: int | None = None  # of a model that did not go live with it
+    four_eyes: bool = False  # two different people must approve
+    max_calibration_error: float | None = None  # computed by us from the bins of the report
+    max_size_mb: float | None = None  # of model.tar.gz, in 10^6 bytes
+    max_latency_p99_ms: float | None = None  # of the QA endpoint; judged with the QA evidence, in releases.py
 
     def __post_init__(self) -> None:
         if not self.rules:
@@ -133,10 +139,13 @@ class Verdict:
         return tuple(result for result in self.reasons if not result.passed)
 
 
-def judge(report: EvaluationReport, policy: GatePolicy, live: EvaluationReport | None) -> Verdict:
+def judge(
+    report: EvaluationReport, policy: GatePolicy, live: EvaluationReport | None, *, size_bytes: int | None = None
+) -> Verdict:
     """Judge a report. `live` is the report of the model that is live, on the same test rows; None where none is live.
 
-    A metric that is missing or no number fails its rule. Raises LedgerlineError if `live` was measured on other rows.
+    `size_bytes` is that of model.tar.gz now. What is missing or no number fails its rule. Raises LedgerlineError if
+    `live` was measured on other rows.
     """
     if live is not None and live.data_digest != report.data_digest:
         raise LedgerlineError(
@@ -144,7 +153,11 @@ def judge(report: EvaluationReport, policy: GatePolicy, live: EvaluationReport |
             f"the candidate {report.model_digest[:12]} ({report.data_digest[:12]}), so they cannot be compared. "
             "Materialize the project's evaluation asset again: it evaluates both on the same rows."
         )
-    results = tuple(result for rule in policy.rules for result in _apply(rule, report, live))
+    results = (
+        *(result for rule in policy.rules for result in _apply(rule, report, live)),
+        *_apply_calibration(policy.max_calibration_error, report),
+        *_apply_size(policy.max_size_mb, size_bytes),
+    )
     return Verdict(
         passed=bool(results) and all(result.passed for result in results),
         reasons=results,
@@ -217,6 +230,55 @@ def _against_live(rule: GateRule, value: float, live: EvaluationReport | None) -
         f"{'within' if passed else 'more than'} {rule.threshold:g}"
     )
     return RuleResult(rule.text, rule.metric, value, limit, passed, reason, live_value)
+
+
+def _apply_calibration(limit: float | None, report: EvaluationReport) -> list[RuleResult]:
+    if limit is None:
+        return []
+    rule, error = f"calibration error at most {limit:g}", calibration_error(report.details.get("calibration"))
+    if error is None:
+        reason = (
+            "evaluation.json has no `calibration`, a list of bins [mean score, share that is right, rows] with rows "
+            "in them, so nothing shows that a score is a probability"
+        )
+        return [RuleResult(rule, "calibration", None, limit, False, reason)]
+    relation = "is" if error <= limit else "is not"
+    reason = (
+        f"the calibration error, computed from the report's bins, is {error:.6g}, which {relation} at most {limit:g}"
+    )
+    return [RuleResult(rule, "calibration", error, limit, error <= limit, reason)]
+
+
+def calibration_error(bins: object) -> float | None:
+    """Expected calibration error of bins [mean score, share that is right, rows]; None if they are not such bins.
+
+    The mean distance of score and share over rows, as Guo et al. 2017 define it (arXiv:1706.04599, equation 5).
+    """
+    if not isinstance(bins, Sequence) or isinstance(bins, str | bytes):
+        return None
+    total = distance = 0.0
+    for item in bins:
+        values = [_number(value) for value in item] if isinstance(item, list | tuple) else []
+        if len(values) != 3 or None in values:
+            return None
+        score, right, rows = (float(value) for value in values if value is not None)
+        if not (0 <= score <= 1 and 0 <= right <= 1 and rows >= 0):
+            return None
+        total += rows
+        distance += rows * abs(score - right)
+    return distance / total if total else None
+
+
+def _apply_size(limit: float | None, size_bytes: int | None) -> list[RuleResult]:
+    if limit is None:
+        return []
+    rule = f"model.tar.gz at most {limit:g} MB"
+    if size_bytes is None:
+        return [RuleResult(rule, "size", None, limit, False, "the size of model.tar.gz was not measured")]
+    size = size_bytes / 1e6
+    relation = "is" if size <= limit else "is not"
+    reason = f"model.tar.gz has {size:.6g} MB, which {relation} at most {limit:g}"
+    return [RuleResult(rule, "size", size, limit, size <= limit, reason)]
 
 
 def _unmeasured(rule: GateRule, label: str, *, present: bool) -> RuleResult:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -16,6 +17,7 @@ from ledgerline.release.rollout import Rollout
 
 ApprovalStatus = Literal["PendingManualApproval", "Approved", "Rejected"]
 LogKind = Literal["processing", "training", "endpoint"]
+QA_SUFFIX = "-qa"  # of the names of endpoints that may serve what nobody approved
 OnLog = Callable[[str], None]  # gets every line of a job's log while the job runs
 
 
@@ -124,6 +126,7 @@ class EndpointState:
     model_uri: str | None
     package_arn: str | None
     model_digest: str | None
+    changed_at: datetime | None = None  # aware; when the endpoint was made or updated last
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,16 +195,23 @@ class ModelPlatform(Protocol):
         instance_count: int = 1,
         environment: Mapping[str, str] | None = None,
         image: str | None = None,
+        capture_percent: int = 0,
         rollout: Rollout | None = None,
     ) -> EndpointDeployment:
-        """Create or update an endpoint and wait. `model`: ARN of an approved package, or s3:// URI of a model.
+        """Create or update an endpoint and wait. `model`: ARN of an approved package; for a QA endpoint (a name that
+        ends with QA_SUFFIX) also the s3:// URI of a model, which nobody can approve.
 
-        With `model_digest` the artifact's bytes are compared first. An update moves the traffic as `rollout` says, all
-        of it at once without one; its alarms stay with the release, and the first release of an endpoint has none.
-        Succeeds only if InService with the config asked for and no failure reason: boto3's waiter checks the first
-        alone, and takes a silent rollback for success.
+        The artifact's bytes are compared first with the digest that the package was registered with, and with
+        `model_digest`. `capture_percent` of requests and answers are kept in the object store. An update moves the
+        traffic as `rollout` says, all of it at once without one; its alarms stay with the release, and the first
+        release of an endpoint has none. Succeeds only if InService with the config asked for and no failure reason:
+        boto3's waiter checks the first alone, and takes a silent rollback for success.
         Raises DeployFailed (the old release still answers), PermanentFailure (refused), PlatformFailure.
         """
+        ...
+
+    def invocations(self, endpoint: str, since: datetime) -> int | None:
+        """How many requests the endpoint got since then; None where the platform does not count them."""
         ...
 
     def describe_endpoint(self, endpoint: str) -> EndpointState | None: ...

@@ -7,13 +7,13 @@ deploy.py; how rows are kept is in resources/release_ledger.py.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
 from ledgerline.errors import PermanentFailure
-from ledgerline.release.approvals import Approval, Record, standing_approval, standing_refusal
+from ledgerline.release.approvals import Approval, Record, standing_approvals, standing_refusal
 from ledgerline.release.gate import GatePolicy, Verdict
 
 Rule = Literal[
@@ -25,9 +25,13 @@ Rule = Literal[
     "not_rejected",  # nobody rejected or withdrew the model since its approval
     "approved",  # somebody approved exactly this model, report and policy
     "approval_current",  # the approval that exists is of another report or policy
+    "approval_expired",  # the approval is older than the project lets it be, and the model never went live with it
+    "four_eyes",  # two different people approved, where the project asks for it
     "qa_same_bytes",  # the QA endpoint served the same bytes
+    "latency",  # the QA endpoint answered as fast as the project asks
     "serves_approved_bytes",  # the endpoint, once updated, really serves the digest
     "registered",  # there is a candidate, or a release, of that name
+    "rollback_ready",  # the release that is live could be put back: its bytes and its package are as they were
 ]
 
 
@@ -83,6 +87,7 @@ class QaServed(Record):
     model_digest: str
     served_digest: str
     requests: int
+    p99_ms: float | None = None  # what it took to answer, as its client saw it
     at: datetime
 
 
@@ -111,6 +116,8 @@ class Release(Record):
     actor: str  # who or what carried it out
     previous: str | None
     rolled_back_from: str | None = None
+    rehearsed: str | None = None  # model digest that was found fit to be put back before this went live
+    qa_digest: str | None = None  # what the QA endpoint answered with when this was live; None: no QA ran with it
     at: datetime
 
 
@@ -136,8 +143,22 @@ class IntentEnded(Record):
     at: datetime
 
 
+class EndpointDeleted(Record):
+    """An endpoint that was deleted as planned: QA after its time, live because nobody asked it. Not a drift."""
+
+    kind: Literal["endpoint_deleted"] = "endpoint_deleted"
+    project: str
+    endpoint: str
+    role: Literal["qa", "live"]
+    model_digest: str | None  # what it served, None where that was not known
+    reason: str
+    usd_per_month: float | None = None  # an estimate of what is saved, by the price in config.yaml; None without one
+    at: datetime
+
+
 LedgerRecord = Annotated[
-    Evaluated | Candidate | QaServed | Approval | Intent | IntentEnded | Release, Field(discriminator="kind")
+    Evaluated | Candidate | QaServed | Approval | Intent | IntentEnded | Release | EndpointDeleted,
+    Field(discriminator="kind"),
 ]
 RECORD: TypeAdapter[Any] = TypeAdapter(LedgerRecord)
 
@@ -165,6 +186,17 @@ def current_release(records: Iterable[Any]) -> Release | None:
         elif isinstance(record, IntentEnded) and record.endpoint_config and current is not None:
             current = current.model_copy(update={"endpoint_config": record.endpoint_config})
     return current
+
+
+def asleep(records: Iterable[Any]) -> EndpointDeleted | None:
+    """The row that says that the live endpoint was deleted because nobody asked it; None once it was put back."""
+    found: EndpointDeleted | None = None
+    for record in records:
+        if isinstance(record, EndpointDeleted) and record.role == "live":
+            found = record
+        elif isinstance(record, Release) or (isinstance(record, IntentEnded) and record.endpoint_config):
+            found = None
+    return found
 
 
 def latest_candidate(records: Iterable[Any]) -> Candidate | None:
@@ -236,16 +268,18 @@ def refusals(
     model_digest_now: str,
     report_digest_now: str,
     qa: QaServed | None,
+    released: Sequence[Release],
+    now: datetime,
 ) -> list[GateRefusal]:
     """Every rule that keeps a candidate from going live, the gravest first; empty if it may.
 
-    `verdict` is judged now; the two digests are those of the bytes hashed now; `approvals` are the project's decisions,
-    oldest first; `qa` is what the QA endpoint served for this model.
+    `verdict` is judged now; the two digests are those of the bytes hashed now; `approvals` are the project's decisions
+    and `released` its releases, oldest first; `qa` is what the QA endpoint served for this model.
     """
     return [
         *_tampering(candidate, verdict, policy, model_digest_now, report_digest_now),
         *_judgement(candidate, verdict),
-        *_decision(candidate, approvals, policy),
+        *_decision(candidate, approvals, policy, released, now),
         *qa_refusals(candidate, policy, qa),
     ]
 
@@ -304,7 +338,13 @@ def _judgement(candidate: Candidate, verdict: Verdict) -> list[GateRefusal]:
     ]
 
 
-def _decision(candidate: Candidate, decisions: Sequence[Approval], policy: GatePolicy) -> list[GateRefusal]:
+def _decision(
+    candidate: Candidate,
+    decisions: Sequence[Approval],
+    policy: GatePolicy,
+    released: Sequence[Release],
+    now: datetime,
+) -> list[GateRefusal]:
     digest = candidate.model_digest
     refused = standing_refusal(decisions, digest)
     if refused is not None:
@@ -316,11 +356,11 @@ def _decision(candidate: Candidate, decisions: Sequence[Approval], policy: GateP
                 f"Only a new approval lets it go live: {approve_command(candidate)}",
             )
         ]
-    exact = standing_approval(
+    exact = standing_approvals(
         decisions, model_digest=digest, report_digest=candidate.report_digest, policy_digest=policy.digest
     )
-    if exact is not None:
-        return []
+    if exact:
+        return _strength(candidate, exact, policy, released, now)
     stale = [decision for decision in decisions if decision.model_digest == digest and decision.decision == "approve"]
     if stale:
         changed = [
@@ -348,6 +388,47 @@ def _decision(candidate: Candidate, decisions: Sequence[Approval], policy: GateP
     ]
 
 
+def current_approvals(
+    standing: Sequence[Approval], policy: GatePolicy, released: Sequence[Release], now: datetime
+) -> list[Approval]:
+    """Those of the standing approvals that count today: not too old, unless the model went live with them."""
+    if policy.approval_expires_days is None:
+        return list(standing)
+    since = now - timedelta(days=policy.approval_expires_days)
+    return [
+        approval
+        for approval in standing
+        if approval.at >= since
+        or any(row.model_digest == approval.model_digest and row.at >= approval.at for row in released)
+    ]
+
+
+def _strength(
+    candidate: Candidate, standing: Sequence[Approval], policy: GatePolicy, released: Sequence[Release], now: datetime
+) -> list[GateRefusal]:
+    """Whether approvals of the right digests are young enough and from enough people."""
+    name = f"model {candidate.model_digest[:12]} of {candidate.project}"
+    current = current_approvals(standing, policy, released, now)
+    if not current:
+        newest = standing[-1]
+        return [
+            GateRefusal(
+                "approval_expired",
+                f"{newest.approver} approved {name} on {newest.at:%Y-%m-%d %H:%M} UTC, and an approval holds for "
+                f"{policy.approval_expires_days} days. Look at its reports again, then: {approve_command(candidate)}",
+            )
+        ]
+    if policy.four_eyes and len(current) < 2:
+        return [
+            GateRefusal(
+                "four_eyes",
+                f"only {current[0].approver} approved {name}, and approvals.four_eyes asks for two different people. "
+                f"Let a second person look, then: {approve_command(candidate)}",
+            )
+        ]
+    return []
+
+
 def qa_refusals(candidate: Candidate, policy: GatePolicy, qa: QaServed | None) -> list[GateRefusal]:
     """Why the candidate has not been seen on QA with its own bytes; empty where it has, or where no QA is asked for."""
     if not policy.qa_required:
@@ -369,6 +450,17 @@ def qa_refusals(candidate: Candidate, policy: GatePolicy, qa: QaServed | None) -
                 f"Materialize {candidate.project}/qa_endpoint and qa_report again.",
             )
         ]
+    limit = policy.max_latency_p99_ms
+    if limit is not None and (qa.p99_ms is None or qa.p99_ms > limit):
+        took = "was not timed" if qa.p99_ms is None else f"took {qa.p99_ms:.1f} ms at the 99th percentile"
+        return [
+            GateRefusal(
+                "latency",
+                f"the QA endpoint {qa.endpoint} {took} with model {candidate.model_digest[:12]}, and "
+                f"gate.max_latency_p99_ms is {limit:g}. Materialize {candidate.project}/qa_report to measure again, make "
+                "inference.py faster, or raise serving.instance_type or the limit.",
+            )
+        ]
     return []
 
 
@@ -387,7 +479,7 @@ def decide_command(decision: str, project: str, model_digest: str) -> str:
 # Plans ---------------------------------------------------------------------------------------------------------------
 
 
-def deployable(records: Sequence[Any], policy: GatePolicy) -> Candidate | None:
+def deployable(records: Sequence[Any], policy: GatePolicy, now: datetime) -> Candidate | None:
     """The newest candidate of a project if only its deployment is left to do, else None. For the approval sensor.
 
     It has a standing approval under today's policy, the QA endpoint served it, it is not live, and no attempt since the
@@ -399,13 +491,20 @@ def deployable(records: Sequence[Any], policy: GatePolicy) -> Candidate | None:
     live = current_release(records)
     if live is not None and live.model_digest == candidate.model_digest:
         return None
-    if _decision(candidate, approvals(records), policy) or qa_refusals(
-        candidate, policy, latest_qa(records, candidate.model_digest)
-    ):
+    if decision_refusals(candidate, records, policy, now):
+        return None
+    if qa_refusals(candidate, policy, latest_qa(records, candidate.model_digest)):
         return None
     if _failed_since_approval(records, candidate.model_digest):
         return None
     return candidate
+
+
+def decision_refusals(
+    candidate: Candidate, records: Sequence[Any], policy: GatePolicy, now: datetime
+) -> list[GateRefusal]:
+    """What the decisions about a candidate lack; empty if it is approved as the policy asks. Reads no bytes."""
+    return _decision(candidate, approvals(records), policy, releases(records), now)
 
 
 def _failed_since_approval(records: Sequence[Any], model_digest: str) -> bool:

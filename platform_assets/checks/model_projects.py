@@ -4,23 +4,26 @@ They show; they do not enforce. `gate` and `same_bytes` call the predicates that
 again before a model goes live.
 """
 
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from ledgerline.ports import ObjectStore
 from ledgerline.projects.config import ModelProject
+from ledgerline.release.model_platform import ModelPlatform
 from ledgerline.release.ports import ReleaseLedger
 
 if TYPE_CHECKING:
+    from ledgerline.release.deploy import Deployer
     from ledgerline.release.releases import Candidate
 
-DECISION_RULES = ("approved", "approval_current", "not_rejected")
+DECISION_RULES = ("approved", "approval_current", "approval_expired", "four_eyes", "not_rejected")
 
 
 def model_project_checks(project: ModelProject) -> list[dg.AssetChecksDefinition]:
-    """`gate` and `approved`, and `same_bytes` where the project has a QA endpoint."""
-    checks = [_gate(project), _approved(project)]
+    """`gate`, `approved` and `drift_from_release`, and `same_bytes` where the project has a QA endpoint."""
+    checks = [_gate(project), _approved(project), _drift_from_release(project)]
     return [*checks, _same_bytes(project)] if project.config.serving.qa else checks
 
 
@@ -36,10 +39,10 @@ def _gate(project: ModelProject) -> dg.AssetChecksDefinition:
         object_store: dg.ResourceParam[ObjectStore],
         release_ledger: dg.ResourceParam[ReleaseLedger],
     ) -> dg.AssetCheckResult:
-        from ledgerline.release.deploy import recorded_reports
+        from ledgerline.release.deploy import measured_size, recorded_reports
         from ledgerline.release.gate import judge
         from ledgerline.release.releases import Evaluated, GateRefusal
-        from platform_assets.components.model_project import EvaluationProvenance
+        from platform_assets.components.model_project import EvaluationProvenance, ModelProvenance
         from platform_assets.components.reports import rules_table
 
         newest = EvaluationProvenance.latest(context.instance, dg.AssetKey([project.name, "evaluation"]))
@@ -55,7 +58,13 @@ def _gate(project: ModelProject) -> dg.AssetChecksDefinition:
             return _failed("There is no evaluation yet. Materialize it first.")
         try:
             report, live = recorded_reports(project, evaluated[-1], records, object_store)
-            verdict = judge(report, project.policy, live)
+            model = ModelProvenance.latest(context.instance, dg.AssetKey([project.name, "model"]))
+            size = (
+                measured_size(project.policy, object_store, model.model_uri)
+                if model is not None and model.model_digest == report.model_digest
+                else None
+            )
+            verdict = judge(report, project.policy, live, size_bytes=size)
         except GateRefusal as refusal:
             return _failed(str(refusal))
         why = "; ".join(result.reason for result in verdict.failed)
@@ -86,7 +95,8 @@ def _approved(project: ModelProject) -> dg.AssetChecksDefinition:
         if candidate is None:
             return _waiting("There is no registered model yet. Materialize model_version first.")
         try:
-            found = refusals(candidate, **examine(project, candidate, records, object_store))
+            now = datetime.now(timezone.utc)
+            found = refusals(candidate, **examine(project, candidate, records, object_store, now))
         except GateRefusal as refusal:
             return _waiting(str(refusal))
         open_decisions = [refusal for refusal in found if refusal.rule in DECISION_RULES]
@@ -102,7 +112,7 @@ def _same_bytes(project: ModelProject) -> dg.AssetChecksDefinition:
         asset=dg.AssetKey([project.name, "qa_report"]),
         name="same_bytes",
         blocking=True,
-        description="The QA endpoint answered with the digest of the candidate's bytes.",
+        description="The QA endpoint answered with the digest of the candidate's bytes, as fast as the gate asks.",
     )
     def same_bytes(release_ledger: dg.ResourceParam[ReleaseLedger]) -> dg.AssetCheckResult:
         from ledgerline.release.releases import latest_qa, qa_refusals
@@ -119,6 +129,53 @@ def _same_bytes(project: ModelProject) -> dg.AssetChecksDefinition:
         )
 
     return same_bytes
+
+
+def _drift_from_release(project: ModelProject) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=dg.AssetKey([project.name, "live_endpoint"]),
+        name="drift_from_release",
+        description="The endpoint's config and bytes are those of the recorded release. The sensor `release_drift` looks "
+        "all the time; the job `restore_release` puts the release back.",
+    )
+    def drift_from_release(
+        object_store: dg.ResourceParam[ObjectStore],
+        sagemaker: dg.ResourceParam[ModelPlatform],
+        release_ledger: dg.ResourceParam[ReleaseLedger],
+    ) -> dg.AssetCheckResult:
+        from ledgerline.release.upkeep import drift
+
+        found = drift(deployer_of(project, object_store, sagemaker, release_ledger))
+        return _failed(drift_text(project, found)) if found else dg.AssetCheckResult(passed=True, description=NO_DRIFT)
+
+    return drift_from_release
+
+
+NO_DRIFT = "The endpoint is what the release ledger says."
+
+
+def deployer_of(
+    project: ModelProject, objects: ObjectStore, platform: ModelPlatform, ledger: ReleaseLedger
+) -> "Deployer":
+    """A deployer that only looks: what it would report is said by the check instead."""
+    from ledgerline.release.deploy import Deployer
+
+    return Deployer(
+        project=project,
+        ledger=ledger,
+        platform=platform,
+        objects=objects,
+        clock=lambda: datetime.now(timezone.utc),
+        report=lambda text: None,
+    )
+
+
+def drift_text(project: ModelProject, found: str) -> str:
+    """What drifted, and how it is put right."""
+    return (
+        f"Not as released: {found}. Find out who did it, then put the release back: "
+        f"python -m cli restore --project {project.name} --by <your name> --reason <what happened>"
+    )
 
 
 def _records(project: ModelProject, ledger: ReleaseLedger) -> list[Any]:

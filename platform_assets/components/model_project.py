@@ -466,6 +466,7 @@ def _qa_metadata(candidate: "Candidate", found: "QaReport") -> dict[str, Any]:
     return {
         **record.metadata(),
         "live model": found.live_digest or "nothing is live yet",
+        "answered within (ms, 99 of 100)": round(found.p99_ms, 2),
         "changed answers" if found.changed else "answers": table(
             [
                 {"request": item.request, "candidate": item.qa[:300], "live": (item.live or "")[:300]}

@@ -209,26 +209,26 @@ def test_a_failed_update_is_a_failure_and_leaves_the_old_release_and_nothing_els
     platform: ModelPlatform, project: Path, objects: DirectoryObjectStore, folder: Path
 ) -> None:
     uri, digest = trained(platform, project, objects)
-    before = platform.deploy("kept", uri, model_digest=digest)
+    before = platform.deploy("kept-qa", uri, model_digest=digest)
     from ledgerline.release.digest import pack_files
 
     objects.put("s3://ledgerline/models/broken.tar.gz", pack_files({"code/inference.py": b"raise ValueError('no')"}))
     with pytest.raises(DeployFailed, match=f"with config {before.config_name}, but"):
-        platform.deploy("kept", "s3://ledgerline/models/broken.tar.gz")
-    state = platform.describe_endpoint("kept")
+        platform.deploy("kept-qa", "s3://ledgerline/models/broken.tar.gz")
+    state = platform.describe_endpoint("kept-qa")
     assert state is not None
     assert (state.status, state.config_name) == ("InService", before.config_name)
     assert "did not pass the ping health check" in str(state.failure_reason)
-    assert platform.invoke("kept", b"[1]").model_digest == digest
+    assert platform.invoke("kept-qa", b"[1]").model_digest == digest
     with pytest.raises(PermanentFailure, match="was asked for: it was changed"):
-        platform.deploy("kept", uri, model_digest="0" * 64)
+        platform.deploy("kept-qa", uri, model_digest="0" * 64)
     newer, newer_digest = trained(platform, project, objects, rate=0.7)
-    after = platform.deploy("kept", newer, model_digest=newer_digest)
-    assert platform.invoke("kept", b"[1]").body == b"[[1], 0.7]"
+    after = platform.deploy("kept-qa", newer, model_digest=newer_digest)
+    assert platform.invoke("kept-qa", b"[1]").body == b"[[1], 0.7]"
     client = platform._sagemaker()  # type: ignore[attr-defined]
     for made, key in (
-        (client.list_endpoint_configs(NameContains="-kept-")["EndpointConfigs"], "EndpointConfigName"),
-        (client.list_models(NameContains="-kept-")["Models"], "ModelName"),
+        (client.list_endpoint_configs(NameContains="-kept-qa-")["EndpointConfigs"], "EndpointConfigName"),
+        (client.list_models(NameContains="-kept-qa-")["Models"], "ModelName"),
     ):
         assert [item[key] for item in made] == [after.config_name]
 
@@ -239,7 +239,7 @@ def test_a_release_that_trips_an_alarm_of_its_rollout_is_a_failure_and_leaves_no
     from ledgerline.release.digest import pack_files
 
     uri, digest = trained(platform, project, objects)
-    before = platform.deploy("guarded", uri, model_digest=digest)
+    before = platform.deploy("guarded-qa", uri, model_digest=digest)
     failing = {"code/inference.py": b"def model_fn(d): pass\ndef predict_fn(r, m): raise RuntimeError('a defect')"}
     objects.put("s3://ledgerline/models/failing.tar.gz", pack_files(failing))
     rule = AlarmRule("Invocation5XXErrors", 0.5, ">=", "Average")
@@ -250,28 +250,28 @@ def test_a_release_that_trips_an_alarm_of_its_rollout_is_a_failure_and_leaves_no
 
     def ask() -> None:
         while not stop.is_set():
-            answers.append(platform.invoke("guarded", b"[1]").body)
+            answers.append(platform.invoke("guarded-qa", b"[1]").body)
 
     asking = threading.Thread(target=ask)
     asking.start()
     try:
         with pytest.raises(DeployFailed, match=r"with config .*-alarm-1 is in ALARM state"):
-            platform.deploy("guarded", "s3://ledgerline/models/failing.tar.gz", rollout=rollout)
-        state = platform.describe_endpoint("guarded")
+            platform.deploy("guarded-qa", "s3://ledgerline/models/failing.tar.gz", rollout=rollout)
+        state = platform.describe_endpoint("guarded-qa")
         assert state is not None
         assert (state.status, state.config_name) == ("InService", before.config_name)
-        assert cloudwatch.describe_alarms(AlarmNamePrefix="ledgerline-local-guarded-")["MetricAlarms"] == []
+        assert cloudwatch.describe_alarms(AlarmNamePrefix="ledgerline-local-guarded-qa-")["MetricAlarms"] == []
         newer, _ = trained(platform, project, objects, rate=0.7)
-        after = platform.deploy("guarded", newer, rollout=Rollout("linear", 50, alarms=(rule,)))
+        after = platform.deploy("guarded-qa", newer, rollout=Rollout("linear", 50, alarms=(rule,)))
     finally:
         stop.set()
         asking.join()
-    (alarm,) = cloudwatch.describe_alarms(AlarmNamePrefix="ledgerline-local-guarded-")["MetricAlarms"]
+    (alarm,) = cloudwatch.describe_alarms(AlarmNamePrefix="ledgerline-local-guarded-qa-")["MetricAlarms"]
     assert alarm["AlarmName"] == f"{after.config_name}-alarm-1"
     assert alarm["Dimensions"][-1] == {"Name": "EndpointConfigName", "Value": after.config_name}
     assert set(answers) == {b"[[1], 0.5]", b"[[1], 0.7]"}
-    platform.delete_endpoint("guarded")
-    assert cloudwatch.describe_alarms(AlarmNamePrefix="ledgerline-local-guarded-")["MetricAlarms"] == []
+    platform.delete_endpoint("guarded-qa")
+    assert cloudwatch.describe_alarms(AlarmNamePrefix="ledgerline-local-guarded-qa-")["MetricAlarms"] == []
 
 
 def test_an_endpoint_that_never_served_can_be_deployed_again(
@@ -281,24 +281,24 @@ def test_an_endpoint_that_never_served_can_be_deployed_again(
 
     objects.put("s3://ledgerline/models/empty.tar.gz", pack_files({"model.json": b"{}"}))
     with pytest.raises(DeployFailed, match=r"no inference\.py"):
-        platform.deploy("fresh", "s3://ledgerline/models/empty.tar.gz")
+        platform.deploy("fresh-qa", "s3://ledgerline/models/empty.tar.gz")
     uri, digest = trained(platform, project, objects)
-    platform.deploy("fresh", uri)
-    assert platform.invoke("fresh", b"[]").model_digest == digest
+    platform.deploy("fresh-qa", uri)
+    assert platform.invoke("fresh-qa", b"[]").model_digest == digest
 
 
 def test_a_killed_server_is_started_again_by_the_next_call(
     platform: ModelPlatform, project: Path, objects: DirectoryObjectStore, folder: Path
 ) -> None:
     uri, digest = trained(platform, project, objects)
-    platform.deploy("restarted", uri)
+    platform.deploy("restarted-qa", uri)
     home = Home(folder / "sagemaker")
     running = home.running()
     assert running is not None
     os.kill(running.pid, signal.SIGKILL)
     while home.locked():
         time.sleep(0.01)
-    assert platform.invoke("restarted", b"[1]").model_digest == digest
+    assert platform.invoke("restarted-qa", b"[1]").model_digest == digest
 
 
 def test_constructing_the_resource_does_nothing(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from datetime import datetime, timezone
 
@@ -130,3 +131,24 @@ def test_writers_at_the_same_time_make_one_unbroken_chain(url):
 def test_an_url_that_is_none_is_refused():
     with pytest.raises(ConfigurationError, match="database URL of the release ledger"):
         SqlReleaseLedger(database_url="no url").entries()
+
+
+def test_a_row_that_was_written_before_a_field_existed_still_verifies(url, ledger):
+    from ledgerline.release.canonical import sha256_of
+
+    ledger.append(approval())
+    number, previous = ledger.head()
+    old = (
+        '{"kind":"qa_served","project":"demo","endpoint":"e","model_digest":"m","served_digest":"m","requests":1,'
+        '"at":"2026-01-01T00:00:00Z"}'
+    )
+    digest = sha256_of({"number": number + 1, "previous": previous, "record": json.loads(old)})
+    row = {"number": number + 1, "record": old, "previous": previous, "digest": digest}
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        insert = f"INSERT INTO {TABLE} (number, project, kind, record, previous, digest)"
+        connection.execute(sa.text(f"{insert} VALUES (:number, 'demo', 'qa_served', :record, :previous, :digest)"), row)
+    engine.dispose()
+    ledger.append(approval())
+    assert [entry.number for entry in ledger.entries()] == [1, 2, 3]
+    assert ledger.entries()[1].record.p99_ms is None

@@ -27,6 +27,7 @@ ASSETS = {  # key -> group, partitions, condition
     "ticker_mappings": ("ticker_mapping", "source_day", None),
     "mapping_quality": ("monitoring", None, None),
     "onboarding_monitor": ("monitoring", None, None),
+    "release_ledger": ("monitoring", None, None),
     "ticker_ranker/training_set": ("ticker_ranker", None, "train_when_new_data"),
     "ticker_ranker/model": ("ticker_ranker", None, "train_when_new_data"),
     "ticker_ranker/evaluation": ("ticker_ranker", None, "train_when_new_data"),
@@ -58,6 +59,7 @@ CHECKS = {  # check -> does it block
     "day_index:day_is_complete": True,
     "ticker_mappings:every_ticker_is_grounded": True,
     "ticker_ranker/evaluation:gate": True,
+    "ticker_ranker/live_endpoint:drift_from_release": False,
     "ticker_ranker/model_version:approved": False,
     "ticker_ranker/qa_report:same_bytes": True,
 }
@@ -66,7 +68,7 @@ JOBS = {
     "prove_complete": ["complete_days", "day_index", "filings"],
     "map_filings": ["candidate_sets", "clusters", "documents", "mentions", "ticker_mappings"],
     "refresh_listings": ["candidate_index", "knowledge_graph", "labelled_candidates", "listings"],
-    "refresh_monitoring": ["mapping_quality", "onboarding_monitor"],
+    "refresh_monitoring": ["mapping_quality", "onboarding_monitor", "release_ledger"],
     "watch_onboarding": ["onboarding_monitor"],
     "train_ticker_ranker": [
         "ticker_ranker/evaluation",
@@ -78,9 +80,16 @@ JOBS = {
     ],
     "deploy_ticker_ranker": ["ticker_ranker/live_endpoint"],
 }
-OPERATOR_JOBS = {"approve", "reject", "rollback", "where_is_filing", "reprocess_filings", "register_days"}
-MAINTENANCE_JOBS = {"maintain_lake"}
-OF_DAGSTER = {"__ASSET_JOB", "__anonymous_asset_job_approved_models"}
+OPERATOR_JOBS = {
+    "approve", "reject", "withdraw", "rollback", "restore_release", "where_is_filing", "reprocess_filings",
+    "register_days",
+}  # fmt: skip
+MAINTENANCE_JOBS = {"maintain_lake", "tidy_endpoints"}
+OF_DAGSTER = {
+    "__ASSET_JOB",
+    "__anonymous_asset_job_approved_models",
+    "__anonymous_asset_job_release_ledger_rows",
+}
 DAY_AND_NIGHT = ["*/10 6-22 * * *", "*/30 0-5,23 * * *"]
 SCHEDULES = {  # name -> cron, zone, job, running from the start
     "onboard_edgar": (DAY_AND_NIGHT, "America/New_York", "onboard", True),
@@ -89,13 +98,14 @@ SCHEDULES = {  # name -> cron, zone, job, running from the start
     "prove_dart": ("25 * * * *", "Asia/Seoul", "prove_complete", True),
     "daily_listings": ("0 5 * * *", "America/New_York", "refresh_listings", True),
     "maintain_lake": ("15 2 * * *", "America/New_York", "maintain_lake", True),
+    "tidy_endpoints": ("40 * * * *", None, "tidy_endpoints", True),
     "map_new_filings": ("*/5 * * * *", None, "map_filings", True),
     "watch_onboarding": ("5-59/10 * * * *", None, "watch_onboarding", True),
     "train_ticker_ranker_by_the_clock": ("0 6 * * 1", "America/New_York", "train_ticker_ranker", True),
 }
 SENSORS = {  # seconds between ticks
     "automation": 30, "new_filings": 30, "archive_days": 300, "approved_models": 15, "waiting_candidates": 60,
-    "run_failures": 30,
+    "run_failures": 30, "release_drift": 30, "release_ledger_rows": 60, "mappings_after_release": 30,
 }  # fmt: skip
 RESOURCES = {
     "candidate_index_store", "compute", "experiments", "filing_ledger", "knowledge_graph_store", "lake",

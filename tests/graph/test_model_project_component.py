@@ -14,7 +14,7 @@ import pytest
 from jobs.releases import release_jobs
 from ledgerline.release.releases import current_release, deployable, latest_candidate
 from platform_assets.components.model_project import model_project_definitions
-from tests.unit.release_fakes import CONFIG, World
+from tests.unit.release_fakes import CONFIG, LATER, World
 
 STEPS = ("training_set", "model", "evaluation", "model_version", "qa_endpoint", "qa_report", "live_endpoint")
 
@@ -162,10 +162,10 @@ def test_the_whole_chain_waits_for_approval_then_goes_live_and_again_without_a_n
     waiting = check(first, "approved")
     assert (waiting.passed, waiting.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert "approve --project demo" in waiting.description
-    assert deployable(graph.world.records(), graph.world.project.policy) is None
+    assert deployable(graph.world.records(), graph.world.project.policy, LATER) is None
 
     graph.approve_newest()
-    assert deployable(graph.world.records(), graph.world.project.policy) == candidate
+    assert deployable(graph.world.records(), graph.world.project.policy, LATER) == candidate
     assert graph.materialize("live_endpoint").success
     assert graph.world.platform.serves() == candidate.model_digest
 

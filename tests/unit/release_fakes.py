@@ -38,7 +38,9 @@ image: python:3.11-slim
 metrics: [{name: accuracy, direction: maximize, regex: 'accuracy=([0-9.]+)'}]
 gate: {rules: [{metric: accuracy, at_least: 0.9}, {metric: accuracy, not_worse_than_live_by: 0.05}]}
 approval: manual
+approvals: {expires_days: null}
 """
+LATER = datetime(2026, 1, 2, tzinfo=timezone.utc)  # than what a World of these tests does
 
 
 class Killed(BaseException):
@@ -83,6 +85,7 @@ class FakePlatform:
     endpoints: dict[str, EndpointState] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     configs: int = 0
+    requests: int | None = None  # that each endpoint is said to have got
 
     def _fault(self, name: str) -> bool:
         if name in self.faults:
@@ -171,6 +174,9 @@ class FakePlatform:
         state = self.endpoints[endpoint]
         return Answer(b'{"y": 1}', "application/json", state.model_digest, "AllTraffic")
 
+    def invocations(self, endpoint: str, since: datetime) -> int | None:
+        return self.requests
+
     def delete_endpoint(self, endpoint: str) -> None:
         self.endpoints.pop(endpoint, None)
 
@@ -257,7 +263,7 @@ class World:
             self.qa(found, digest)
         return found
 
-    def qa(self, candidate: Candidate, served: str) -> None:
+    def qa(self, candidate: Candidate, served: str, p99_ms: float | None = None) -> None:
         self.ledger.append(
             QaServed(
                 project="demo",
@@ -265,6 +271,7 @@ class World:
                 model_digest=candidate.model_digest,
                 served_digest=served,
                 requests=1,
+                p99_ms=p99_ms,
                 at=self.clock(),
             )
         )

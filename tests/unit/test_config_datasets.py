@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 
 from ledgerline.errors import LedgerlineError
-from ledgerline.projects.config import Dataset
 from ledgerline.projects.datasets import training_set
+from ledgerline.projects.sections import Dataset
 
 ROWS = [{"group": f"g{n % 7}", "as_of": "2020-01-01", "features": [float(n), 1.0], "label": n % 2} for n in range(50)]
 DATASET = Dataset(

@@ -8,7 +8,11 @@ import jsonschema
 import pytest
 import yaml
 
+from ledgerline.errors import ConfigurationError
 from ledgerline.projects.config import SCRIPTS, ProjectMistakes, json_schema, load_project, load_projects
+from ledgerline.release.rollout import AlarmRule, Rollout
+from tests.unit.release_fakes import CONFIG as RELEASE
+from tests.unit.release_fakes import World
 
 GOOD = """\
 name: demo
@@ -34,6 +38,64 @@ approval: manual
 schedule: {cron: "30 6 * * 1-5", timezone: America/New_York}
 tags: {cost-center: research}
 """
+
+
+# Appended to GOOD, as line 23 -> what is said.
+SECTIONS = [
+    (
+        "tuning: {metric: accuracy, ranges: {rate: {min: 0.1}}}",
+        "tuning.ranges.rate: expected either `values`, or `min` and "
+        "`max`. Write e.g. `{min: 0.01, max: 0.3, scale: log}`.",
+    ),
+    (
+        "tuning: {metric: accuracy, ranges: {rate: {min: 3, max: 1}}}",
+        "tuning.ranges.rate: min 3 is not less than max 1. Correct it.",
+    ),
+    (
+        "tuning: {metric: accuracy, ranges: {rate: {min: 0, max: 1, scale: log}}}",
+        "tuning.ranges.rate: a log scale needs bounds greater than 0. Write e.g. `{min: 0.01, max: 0.3, scale: log}`.",
+    ),
+    (
+        "tuning: {metric: accuracy, strategy: grid, ranges: {rate: {min: 1, max: 2}}}",
+        "tuning: strategy is `grid`, but rate has no `values`. Write e.g. `rate: {values: [1, 2, 4]}`.",
+    ),
+    (
+        "tuning: {metric: loss, ranges: {rate: {values: [1, 2]}}}",
+        "tuning.metric: `loss` is no metric that train.py prints (one with a regex). Printed: accuracy.",
+    ),
+    (
+        "serving: {rollout: {kind: canarry}}",
+        "serving.rollout.kind: `canarry` is none of all_at_once, canary, linear, rolling; did you mean `canary`?",
+    ),
+    (
+        "batch_transform: {table: t, columns: [a, b], key: [c], output_table: o}",
+        "batch_transform: key `c` is not among batch_transform.columns. Correct it.",
+    ),
+]
+DATASETS = [
+    (
+        "split: {by: entity, test_share: 0.9, validation_share: 0.1}",
+        "dataset.split: test_share and validation_share leave no row to train on. Write e.g. `test_share: 0.2`.",
+    ),
+    (
+        "split: {by: entity, test_from: '2025-07-01'}",
+        "dataset.split: test_from splits by time, but `by` is `entity`. Write e.g. `by: entity_and_time`.",
+    ),
+    ("split: {by: time, test_from: july}", 'dataset.split.test_from: `july` is no day. Write e.g. `"2025-07-01"`.'),
+    (
+        "split: {by: time, column: x}",
+        "dataset: split.column `x` is a column of the dataset already. Write e.g. `column: part`.",
+    ),
+    (
+        "label_column: labl",
+        "dataset: label_column `labl` is not among the columns of the dataset; did you mean `label`?",
+    ),
+    ("available: {x: known_at}", "dataset: available `known_at` is not among the columns of the dataset. Correct it."),
+    (
+        "joins: [{table: t, keys: [group], columns: [x]}]",
+        "dataset: the column x stands twice in dataset.columns and dataset.joins. Correct it.",
+    ),
+]
 
 
 def project(tmp_path: Path, text: str = GOOD, name: str = "demo", without: str | None = None) -> Path:
@@ -67,12 +129,26 @@ HERE = "model_projects/demo/config.yaml"
 KNOWN_GATE = "rules, slices"
 
 
+@pytest.mark.parametrize(("line", "said"), SECTIONS)
+def test_a_mistake_in_an_optional_section_is_said_with_its_place(tmp_path, line, said):
+    assert mistakes(project(tmp_path, f"{GOOD}{line}\n")) == [f"{HERE}:23: {said}"]
+
+
+@pytest.mark.parametrize(("line", "said"), DATASETS)
+def test_a_mistake_in_the_dataset_is_said_with_its_place(tmp_path, line, said):
+    text = GOOD.replace("  time_column: as_of\n", f"  time_column: as_of\n  {line}\n")
+    (found,) = mistakes(project(tmp_path, text))
+    place, _, what = found.removeprefix(f"{HERE}:").partition(": ")
+    assert (what, place in ("4", "9")) == (said, True)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
         ("owner: team", "ownr: team", [
             f"{HERE}:3: ownr: unknown key; did you mean `owner`? Known here: name, description, owner, dataset, image, "
-            "instance_type, hyperparameters, metrics, gate, approval, schedule, serving, tags."
+            "instance_type, hyperparameters, metrics, gate, approval, approvals, tuning, schedule, triggers, serving, "
+            "batch_transform, slack, tags."
         ]),
         ("owner: team:mapping\n", "", [f"{HERE}:1: owner: is missing. Write e.g. `owner: team:mapping`."]),
         ("team:mapping", "somebody", [
@@ -180,3 +256,39 @@ def test_the_json_schema_accepts_a_good_file_and_refuses_an_unknown_key():
     jsonschema.validate(yaml.safe_load(GOOD), json_schema())
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**yaml.safe_load(GOOD), "extra": 1}, json_schema())
+
+
+def with_serving(tmp_path, serving: str):
+    return World(tmp_path, f"{RELEASE}serving: {serving}\n").project
+
+
+def test_a_rollout_is_what_the_platform_takes_and_none_where_nothing_is_watched(tmp_path):
+    alarms = "[{metric: errors_5xx, at_most: 0.01}, {metric: latency_p99_ms, at_most: 50}]"
+    asked = f"{{rollout: {{kind: canary, percent: 20, wait_seconds: 300, alarms: {alarms}}}}}"
+    rules = (
+        AlarmRule("Invocation5XXErrors", 0.01, ">", "Average"),
+        AlarmRule("ModelLatency", 50_000, ">", "p99"),
+    )
+    assert with_serving(tmp_path / "a", asked).rollout == Rollout("canary", 20, wait_seconds=300, alarms=rules)
+    assert with_serving(tmp_path / "b", "{qa: true}").rollout is None
+
+
+def test_a_rollout_that_aws_would_refuse_is_a_mistake_with_its_line(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"config\.yaml:\d+: serving\.rollout: .*moves 10 to 50 percent"):
+        with_serving(tmp_path, "{rollout: {kind: linear, percent: 5}}")
+
+
+def test_what_containers_are_told_and_who_is_told(tmp_path):
+    project = with_serving(tmp_path, '{workers: 3, validation: refuse}\nslack: "#quant"')
+    assert project.serving_environment == {
+        "SAGEMAKER_MODEL_SERVER_WORKERS": "3",
+        "LEDGERLINE_SCHEMA_MODE": "refuse",
+    }
+    assert project.told == "#quant"
+
+
+def test_a_project_may_not_have_the_name_of_anothers_qa_endpoint(tmp_path):
+    (tmp_path / "ranker_qa").mkdir()
+    (tmp_path / "ranker_qa" / "config.yaml").write_text(RELEASE.replace("name: demo", "name: ranker_qa"))
+    with pytest.raises(ConfigurationError, match="would take the name of the QA endpoint of `ranker`"):
+        load_project(tmp_path / "ranker_qa")

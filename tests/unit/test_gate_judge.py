@@ -7,7 +7,7 @@ import math
 import pytest
 
 from ledgerline.errors import ConfigurationError, LedgerlineError
-from ledgerline.release.gate import EvaluationReport, GatePolicy, GateRule, judge, report_from_json
+from ledgerline.release.gate import EvaluationReport, GatePolicy, GateRule, calibration_error, judge, report_from_json
 
 
 def report(model: str = "m1", data: str = "d1", slices=None, **metrics) -> EvaluationReport:
@@ -156,3 +156,34 @@ def test_a_report_survives_its_json_with_the_same_digest():
 def test_what_is_no_report_is_refused_by_its_name(body):
     with pytest.raises(LedgerlineError, match="is not an evaluation report"):
         report_from_json(body, source="s3://b/evaluation.json")
+
+
+@pytest.mark.parametrize(
+    ("bins", "error"),
+    [
+        ([[0.5, 0.6, 10]], 0.1),
+        ([[0.0, 0.0, 30], [1.0, 0.8, 10]], 0.05),
+        ([[0.9, 0.9, 1], [0.2, 0.9, 0]], 0.0),
+        ([], None),
+        ([[0.5, 0.6, 0]], None),
+        ([[0.5, 0.6]], None),
+        ([[0.5, float("nan"), 3]], None),
+        ([[0.5, 1.2, 3]], None),
+        ([[0.5, 0.6, -3], [0.5, 0.6, 10]], None),
+        ("0.5", None),
+        (None, None),
+        ({"0.5": 0.6}, None),
+    ],
+)
+def test_the_calibration_error_is_computed_from_bins_and_from_nothing_else(bins, error):
+    assert calibration_error(bins) == (None if error is None else pytest.approx(error))
+
+
+def test_a_calibration_that_the_report_claims_to_be_good_is_judged_by_its_bins():
+    found = EvaluationReport(
+        "m", "d", {"accuracy": 0.95, "calibration_error": 0.0}, details={"calibration": [[0.5, 0.9, 9]]}
+    )
+    verdict = judge(found, GatePolicy((FLOOR,), max_calibration_error=0.1), None)
+    assert [result.reason for result in verdict.failed] == [
+        "the calibration error, computed from the report's bins, is 0.4, which is not at most 0.1"
+    ]

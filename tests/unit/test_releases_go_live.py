@@ -18,7 +18,7 @@ from ledgerline.release.releases import (
     deployable,
     open_intents,
 )
-from tests.unit.release_fakes import CONFIG, Killed, World
+from tests.unit.release_fakes import CONFIG, LATER, Killed, World
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def rejected_in_the_registry(world, candidate):
 
 
 def lost_package(world, candidate):
-    world.platform.packages.clear()
+    del world.platform.packages[candidate.package_arn]
 
 
 @pytest.mark.parametrize(
@@ -216,9 +216,9 @@ def test_a_failed_deployment_is_not_asked_for_again_until_it_is_approved_again(w
     world.platform.faults = ["refused"]
     with pytest.raises(PermanentFailure):
         deploy(world)
-    assert deployable(world.records(), world.project.policy) is None
+    assert deployable(world.records(), world.project.policy, LATER) is None
     world.decide(candidate)
-    assert deployable(world.records(), world.project.policy) == candidate
+    assert deployable(world.records(), world.project.policy, LATER) == candidate
 
 
 def test_a_run_killed_before_the_update_is_settled_with_the_previous_release(world):
@@ -281,7 +281,7 @@ def test_a_rollback_goes_to_the_last_good_release_and_withdraws_the_one_it_leave
     release = current_release(world.records())
     assert (release.model_digest, release.rolled_back_from) == (first.model_digest, second.model_digest)
     assert world.platform.packages[second.package_arn].approval == "Rejected"
-    assert deployable(world.records(), world.project.policy) is None
+    assert deployable(world.records(), world.project.policy, LATER) is None
     with pytest.raises(GateRefusal) as refusal:
         deploy(world, candidate=second)
     assert refusal.value.rule == "not_rejected"
@@ -331,10 +331,10 @@ def decision(world: World, verb: str, prefix: str, approver: str = "Kim", reason
 def test_approve_then_reject_by_the_digest_s_beginning(world):
     candidate = world.candidate("a")
     decision(world, "approve", candidate.model_digest[:8])
-    assert deployable(world.records(), world.project.policy) == candidate
+    assert deployable(world.records(), world.project.policy, LATER) == candidate
     assert world.platform.packages[candidate.package_arn].approval == "Approved"
     decision(world, "reject", candidate.model_digest[:8])
-    assert deployable(world.records(), world.project.policy) is None
+    assert deployable(world.records(), world.project.policy, LATER) is None
     assert world.platform.packages[candidate.package_arn].approval == "Rejected"
 
 
