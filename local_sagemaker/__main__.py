@@ -27,7 +27,7 @@ def main(argv: list[str]) -> int:
         command = commands.add_parser(name, help=text)
         command.add_argument("--home", type=Path, default=default_home(), help="its folder (default: %(default)s)")
         if name == "start":
-            command.add_argument("--object-root", type=Path, help="the folder that holds a directory per bucket")
+            command.add_argument("--object-root", help="a folder with a directory per bucket, or an S3 endpoint's URL")
             command.add_argument("--port", type=int, default=0, help="a fixed port instead of the last or any free one")
             command.add_argument(
                 "--slots", type=int, default=2, help="how many jobs run at once (default: %(default)s)"
@@ -44,7 +44,7 @@ def _run(found: argparse.Namespace) -> int:
     home = Home(found.home)
     if found.command == "start":
         running = home.running()
-        root = found.object_root or (Path(running.object_root) if running else default_object_root(home.path))
+        root = found.object_root or (running.object_root if running else default_object_root(home.path))
         running = daemon.start(home.path, object_root=root, port=found.port, slots=found.slots)
         print(f"local_sagemaker runs at {running.url} (pid {running.pid}), objects in {running.object_root}")
     elif found.command == "status":

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from local_sagemaker import s3_objects
 from local_sagemaker.errors import ServerError
 from local_sagemaker.home import EXIT_REFUSED, REGION, Home, Running
 
@@ -21,21 +22,22 @@ _LOG_BYTES = 10_000_000
 
 
 def start(
-    home_path: Path, *, object_root: Path, port: int = 0, slots: int = 2, stop_grace_seconds: float = 120.0
+    home_path: Path, *, object_root: str | Path, port: int = 0, slots: int = 2, stop_grace_seconds: float = 120.0
 ) -> Running:
     """The running server of the home, started if there is none; returns when it listens.
 
-    It outlives the caller. Raises ServerError if it cannot start, or runs with another object root or port.
+    `object_root` is a folder or the URL of an S3 endpoint. The server outlives the caller. Raises ServerError if it
+    cannot start, or runs with another object root or port.
     """
-    home = Home(home_path)
+    home, root = Home(home_path), s3_objects.resolved(object_root)
     home.prepare()
     with home.starting():  # of many that start it at once, one does, and the others find it
         running = _wait_for(home, None) if home.locked() else None
         if running is None:  # there is none, or it was stopping
-            running = _launch(home, object_root, port, slots, stop_grace_seconds)
-    if Path(running.object_root) != object_root.absolute():
+            running = _launch(home, root, port, slots, stop_grace_seconds)
+    if running.object_root != root:
         raise ServerError(
-            f"The server on {home.path} keeps its objects in {running.object_root}, not in {object_root.absolute()}; "
+            f"The server on {home.path} keeps its objects in {running.object_root}, not in {root}; "
             "stop it with `python -m local_sagemaker stop`, or use its object root."
         )
     if port and running.port != port:
@@ -45,11 +47,11 @@ def start(
     return running
 
 
-def _launch(home: Home, object_root: Path, port: int, slots: int, grace: float) -> Running:
+def _launch(home: Home, object_root: str, port: int, slots: int, grace: float) -> Running:
     argv = [
         sys.executable, "-m", "local_sagemaker.server",
         "--home", str(home.path),
-        "--object-root", str(object_root.absolute()),
+        "--object-root", object_root,
         "--port", str(port),
         "--slots", str(slots),
         "--stop-grace", str(grace),

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import uvloop
 
-from local_sagemaker import lifecycle, processing, protocol, training, transform, tuning
+from local_sagemaker import lifecycle, processing, protocol, s3_objects, training, transform, tuning
 from local_sagemaker.endpoints.asynchronous import AsyncQueue
 from local_sagemaker.endpoints.capture import CaptureWriter
 from local_sagemaker.endpoints.supervisor import Supervisor
 from local_sagemaker.environments import Environments
 from local_sagemaker.errors import ServerError
 from local_sagemaker.front import Front
-from local_sagemaker.home import EXIT_REFUSED, Home, Running
+from local_sagemaker.home import EXIT_REFUSED, REGION, Home, Running
 from local_sagemaker.http1 import connection_factory
 from local_sagemaker.jobs import JobQueue
 from local_sagemaker.logs import Logs
@@ -38,7 +38,7 @@ class Settings:
     """What the command line says. `port` 0 means: the last one if it is free, else any."""
 
     home: Path
-    object_root: Path
+    object_root: str  # a folder, or the URL of an S3 endpoint
     port: int = 0
     slots: int = 2
     stop_grace_seconds: float = 120.0
@@ -65,13 +65,13 @@ async def serve(home: Home, settings: Settings) -> None:
     (home.path / "server.json").unlink(missing_ok=True)
     listener = listen(settings.port, last.port if last else 0)
     credentials = home.credentials()
-    for folder in (home.container_home, home.jobs, settings.object_root):
+    for folder in (home.container_home, home.jobs):
         folder.mkdir(parents=True, exist_ok=True)
     loop = asyncio.get_running_loop()
     platform = Platform(
         home=home,
         store=Store(home.state),
-        objects=Objects(settings.object_root.absolute()),
+        objects=_objects(home, settings.object_root),
         logs=Logs(home.logs),
         jobs=JobQueue(settings.slots),
         tuners=JobQueue(TUNERS),
@@ -92,7 +92,7 @@ async def serve(home: Home, settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    home.write_running(Running(os.getpid(), listener.getsockname()[1], str(settings.object_root.absolute())))
+    home.write_running(Running(os.getpid(), listener.getsockname()[1], s3_objects.resolved(settings.object_root)))
     logging.info("listening on 127.0.0.1:%d", listener.getsockname()[1])
     await stop.wait()
     logging.info("stopping")
@@ -108,10 +108,18 @@ async def serve(home: Home, settings: Settings) -> None:
     logging.info("stopped")
 
 
+def _objects(home: Home, object_root: str) -> Objects:
+    if s3_objects.is_endpoint(object_root):
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or REGION
+        return s3_objects.S3Objects(object_root, home.path / "s3", region=region)
+    Path(object_root).mkdir(parents=True, exist_ok=True)
+    return Objects(Path(object_root).absolute())
+
+
 def parse_arguments(argv: list[str]) -> Settings:
     parser = argparse.ArgumentParser(prog="python -m local_sagemaker.server")
     parser.add_argument("--home", type=Path, required=True)
-    parser.add_argument("--object-root", type=Path, required=True)
+    parser.add_argument("--object-root", required=True)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--slots", type=int, default=2)
     parser.add_argument("--stop-grace", type=float, default=120.0)

@@ -605,7 +605,7 @@ class SageMaker(ConfigurableResource):
         from local_sagemaker.home import default_object_root
 
         home = Path(self.local_home)
-        root = Path(self.local_object_root) if self.local_object_root else default_object_root(home)
+        root = self.local_object_root or default_object_root(home)
         try:
             daemon.start(home, object_root=root)
             found = daemon.environment(home)

@@ -24,7 +24,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--learning-rate", type=float, default=0.1)
 parser.add_argument("--name", default="")
 parser.add_argument("--train", default=os.environ["SM_CHANNEL_TRAIN"])
-args = parser.parse_args()
+args, _ = parser.parse_known_args()
 model = pathlib.Path(os.environ["SM_MODEL_DIR"])
 (model / "code").mkdir(parents=True)
 rows = pathlib.Path(args.train, "rows.csv").read_text()
@@ -75,15 +75,18 @@ def model_archive(name: str, inference: str = INFERENCE) -> bytes:
 
 
 class Server:
-    """One server on its own home and object root, with clients for what the tests use."""
+    """One server on its own home, with clients for what the tests use; its objects are in a folder, or on an S3."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, s3_endpoint: str | None = None) -> None:
         self.home = Home(folder / "home")
         self.object_root = folder / "objects"
+        self.s3_endpoint = s3_endpoint
         self.start()
 
     def start(self) -> None:
-        self.running = daemon.start(self.home.path, object_root=self.object_root, stop_grace_seconds=2.0)
+        self.running = daemon.start(
+            self.home.path, object_root=self.s3_endpoint or self.object_root, stop_grace_seconds=2.0
+        )
         self.sagemaker = self.client("sagemaker")
         self.runtime = self.client("sagemaker-runtime")
         self.logs = self.client("logs")
@@ -106,12 +109,20 @@ class Server:
         )
 
     def put(self, uri: str, body: bytes | str) -> str:
+        if self.s3_endpoint:
+            bucket, _, key = uri.removeprefix("s3://").partition("/")
+            boto3.client("s3", endpoint_url=self.s3_endpoint).put_object(Bucket=bucket, Key=key, Body=body)
+            return uri
         path = self.object_root / uri.removeprefix("s3://")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(body if isinstance(body, bytes) else body.encode())
         return uri
 
     def read(self, uri: str) -> bytes:
+        if self.s3_endpoint:
+            bucket, _, key = uri.removeprefix("s3://").partition("/")
+            found = boto3.client("s3", endpoint_url=self.s3_endpoint).get_object(Bucket=bucket, Key=key)
+            return bytes(found["Body"].read())
         return (self.object_root / uri.removeprefix("s3://")).read_bytes()
 
     def train(self, name: str, files: Mapping[str, str] | None = None, **changed: Any) -> dict[str, Any]:
