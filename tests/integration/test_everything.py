@@ -290,6 +290,59 @@ def test_an_operator_job_on_an_unknown_model_fails_with_what_there_is(
     )
 
 
+@pytest.mark.parametrize(
+    "project", sorted(path.parent.name for path in (ROOT / "model_projects").glob("*/config.yaml"))
+)
+def test_awss_own_toolkits_train_the_same_model_and_give_the_same_answers(
+    home: Home, demo: Finished, project: str, tmp_path: Path
+) -> None:
+    """The training job of the demo run again by sagemaker-training, and its model served by sagemaker-inference."""
+    import boto3
+
+    from ledgerline.release.digest import model_digest
+    from ledgerline.release.releases import current_release
+    from local_sagemaker import archives, daemon
+    from tests import toolkits
+
+    home.answers()  # starts the server, if it does not run
+    found = daemon.environment(home.path / "sagemaker")
+    about = {
+        "region_name": found["AWS_DEFAULT_REGION"],
+        "aws_access_key_id": found["AWS_ACCESS_KEY_ID"],
+        "aws_secret_access_key": found["AWS_SECRET_ACCESS_KEY"],
+        "endpoint_url": found["AWS_ENDPOINT_URL_SAGEMAKER"],
+    }
+    release = current_release(records(home, project))
+    assert release is not None
+    (job_name,) = {
+        record.training_job for record in records(home, project)
+        if record.kind == "candidate" and record.model_digest == release.model_digest
+    }  # fmt: skip
+    sagemaker = boto3.client("sagemaker", **about)
+    job = sagemaker.describe_training_job(TrainingJobName=job_name)
+    channels = {
+        channel["ChannelName"]: object_of(home, channel["DataSource"]["S3DataSource"]["S3Uri"])
+        for channel in job["InputDataConfig"]
+    }
+    archives.unpack(
+        object_of(home, job["HyperParameters"]["sagemaker_submit_directory"]), tmp_path / "code", called="the code"
+    )
+    model = toolkits.train(job, channels, tmp_path / "code", tmp_path / "base")
+    assert model_digest(archives.pack(model)) == release.model_digest
+
+    bodies = object_of(home, release.requests_uri).read_text().splitlines()[:20]
+    (endpoint,) = [
+        found["EndpointName"]
+        for found in sagemaker.list_endpoints(NameContains=release.endpoint)["Endpoints"]
+        if found["EndpointName"].endswith(release.endpoint)  # not its QA endpoint
+    ]
+    runtime = boto3.client("sagemaker-runtime", **about)
+    theirs = toolkits.answers(model, bodies)
+    for body, their in zip(bodies, theirs, strict=True):
+        ours = runtime.invoke_endpoint(EndpointName=endpoint, Body=body, ContentType="application/json")
+        assert (ours["Body"].read(), ours["ContentType"]) == (their.body, their.content_type)
+
+
 OTHER_PROJECTS = '''"""The platform over another folder of model projects."""
 from pathlib import Path
 from platform_assets.definitions import build_defs
@@ -356,11 +409,11 @@ def test_another_model_that_nobody_approved_waits_and_is_refused_and_the_live_on
     assert home.answers() == demo.digest
 
 
-def records(home: Home) -> list[Any]:
+def records(home: Home, project: str = "ticker_ranker") -> list[Any]:
     from resources.release_ledger import SqlReleaseLedger
 
     ledger = SqlReleaseLedger(database_url=f"sqlite:///{home.path / 'ledgerline.db'}")
-    return [entry.record for entry in ledger.entries("ticker_ranker")]
+    return [entry.record for entry in ledger.entries(project)]
 
 
 def newest_candidate(home: Home) -> Any:
@@ -371,5 +424,9 @@ def newest_candidate(home: Home) -> Any:
 
 def body_of(home: Home, candidate: Any) -> Path:
     """Where the local object store keeps the model.tar.gz of a candidate."""
-    bucket, _, key = candidate.model_uri.removeprefix("s3://").partition("/")
-    return home.path / "objects" / bucket / key
+    return object_of(home, candidate.model_uri)
+
+
+def object_of(home: Home, uri: str) -> Path:
+    """Where the local object store keeps an object, or all below a prefix."""
+    return home.path / "objects" / uri.removeprefix("s3://")
