@@ -50,11 +50,26 @@ NULL_KEY = "\x00"
 T = TypeVar("T")
 
 
+def s3_options(*, region: str, kms_key_id: str = "", kms_bucket_key: bool = True) -> dict[str, str]:
+    """Options of delta-rs for a lake on S3, without credentials: these are found as everywhere on AWS.
+
+    A commit is a conditional put, so that of two writers of one version only one succeeds.
+    """
+    options = {"AWS_REGION": region, "AWS_CONDITIONAL_PUT": "etag"}
+    if kms_key_id:
+        options |= {
+            "AWS_SERVER_SIDE_ENCRYPTION": "aws:kms",
+            "AWS_SSE_KMS_KEY_ID": kms_key_id,
+            "AWS_SSE_BUCKET_KEY_ENABLED": "true" if kms_bucket_key else "false",
+        }
+    return options
+
+
 class DeltaLake(ConfigurableResource):
     """Delta tables below `root`, a folder or an `s3://bucket/prefix`; `storage_options` are those of delta-rs."""
 
     root: str
-    storage_options: dict[str, str] = Field(default_factory=dict)
+    storage_options: dict[str, str] = Field(default_factory=dict, repr=False)  # may hold credentials
 
     def merge(self, table: str, rows: pa.Table, *, keys: Sequence[str]) -> LakeWrite:
         """Insert rows whose `keys` are new, update rows that differ, leave equal rows alone (no new version then).
