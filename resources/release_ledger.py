@@ -121,8 +121,11 @@ def _create(metadata: sa.MetaData, engine: sa.Engine) -> None:
     import sqlalchemy as sa
 
     try:
-        metadata.create_all(engine)
-    except (sa.exc.OperationalError, sa.exc.ProgrammingError):
+        with engine.begin() as connection:
+            if engine.dialect.name == "postgresql":  # the others wait, and find it
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('ledgerline.release_ledger'))"))
+            metadata.create_all(connection)
+    except sa.exc.OperationalError:
         if not sa.inspect(engine).has_table(TABLE):
             raise
 
@@ -141,6 +144,8 @@ def _guards(dialect: str) -> list[str]:
             "BEGIN RAISE EXCEPTION 'the release ledger only grows'; END; $$ LANGUAGE plpgsql",
             f"CREATE TRIGGER {TABLE}_only_grows BEFORE UPDATE OR DELETE ON {TABLE} "
             f"FOR EACH ROW EXECUTE FUNCTION {TABLE}_refuse()",
+            f"CREATE TRIGGER {TABLE}_is_not_emptied BEFORE TRUNCATE ON {TABLE} "
+            f"FOR EACH STATEMENT EXECUTE FUNCTION {TABLE}_refuse()",
         ]
     return []
 

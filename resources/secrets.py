@@ -8,6 +8,7 @@ taken up without a restart. Which settings are secrets is in `resources/__init__
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -72,11 +73,17 @@ def _read(reference: str, setting: str) -> str:
     return str(values[key])
 
 
+def _no_bodies(record: logging.LogRecord) -> bool:
+    """At the level DEBUG, botocore writes down whole answers: here, the secret."""
+    return record.levelno > logging.DEBUG
+
+
 def _ask(service: str, name: str, setting: str) -> str:
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
+    logging.getLogger("botocore.parsers").addFilter(_no_bodies)  # a filter that is there already is not added again
     store = _NAMES[service]
     region = name.split(":")[3] if name.startswith("arn:") and name.count(":") > 3 else None
     config = Config(connect_timeout=5, read_timeout=10, retries={"mode": "standard", "max_attempts": 3})
