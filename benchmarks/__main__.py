@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.shared_data import find_shared_data
 
 
 def commands() -> list[list[str]]:
     """Module and arguments of each benchmark; one whose data is absent is left out and said."""
-    chosen = [["imports"], ["endpoint"], ["publish_cost"], ["tick_cost"], ["onboard_day"]]
+    chosen = [["imports"], ["endpoint"], ["publish_cost"], ["tick_cost"], ["onboard_day"], ["lake"]]
     chosen.append(["onboarding_faults", "--minutes", "1"])
+    if Path("/usr/lib/postgresql").is_dir():
+        chosen.append(["ledger"])
+    else:
+        print("ledger: left out, PostgreSQL is not installed (apt-get install postgresql-15)")
     for name, data, arguments in (
         ("parse_filings", "filings", ["--archive", "{}"]),
         ("ticker_mapping", "ticker", ["--data", "{}", "--split", "dev"]),

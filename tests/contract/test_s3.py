@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import logging
 import multiprocessing
 from collections.abc import Iterator
@@ -16,8 +17,10 @@ import pytest
 
 from ledgerline.errors import ConfigurationError, LedgerlineError, Overtaken
 from resources import object_store
+from resources.environment import ROOT
 from resources.lake import DeltaLake, s3_options
 from resources.object_store import S3ObjectStore
+from resources.scope import scope_of
 from tests.servers.proxy import Answer, Forward, Proxy, Request
 
 SLOW_DOWN = Answer(
@@ -152,6 +155,18 @@ def test_the_state_of_a_branch_cannot_be_removed_without_a_prefix(store: S3Objec
         store.remove_branch()
 
 
+def test_the_lifecycle_that_is_documented_is_one_and_lets_no_model_filing_or_table_expire(
+    store: S3ObjectStore,
+) -> None:
+    given = json.loads((ROOT / "deploy" / "lifecycle.json").read_text())
+    store._s3().put_bucket_lifecycle_configuration(Bucket=store.bucket, LifecycleConfiguration=given)
+    kept = store._s3().get_bucket_lifecycle_configuration(Bucket=store.bucket)["Rules"]
+    assert [rule["ID"] for rule in kept] == [rule["ID"] for rule in given["Rules"]]
+    expiring = [rule["Filter"]["Prefix"] for rule in given["Rules"] if "Days" in rule.get("Expiration", {})]
+    assert expiring == ["batches/", "graph_loads/", "ledgerline-b-"]
+    assert scope_of("branch", "main").startswith("ledgerline-b-")
+
+
 # -------------------------------------------------------------------------------------------------------------- lake
 
 
@@ -172,6 +187,30 @@ def test_a_lake_that_is_slowed_down_is_waited_for(proxy: Proxy, bucket: str) -> 
     proxy.meddle = First(2, "PUT", SLOW_DOWN)
     lake.merge("t", table("a"), keys=("id",))
     assert lake.read("t")["id"].to_pylist() == ["a"]
+
+
+REFUSED = Answer(403, b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>", "application/xml")
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_a_lake_that_refuses_these_credentials_is_said_in_one_sentence(proxy: Proxy, bucket: str, method: str) -> None:
+    proxy.meddle = First(99, method, REFUSED)
+    with pytest.raises(
+        LedgerlineError, match=r"^the lake s3://.* cannot be used now \(.*403.*\); nothing is lost: check"
+    ) as caught:
+        lake_on(proxy.url, bucket).merge("t", table("a"), keys=("id",))
+    assert "\n" not in str(caught.value)
+    proxy.meddle = First(0, method, REFUSED)
+    assert lake_on(proxy.url, bucket).version("t") is None
+
+
+def test_a_lake_that_cannot_be_reached_is_said(bucket: str) -> None:
+    lake = lake_on("http://127.0.0.1:9", bucket)
+    quick = lake.model_copy(update={"storage_options": {**lake.storage_options, "retry_timeout": "1s"}})
+    with pytest.raises(
+        LedgerlineError, match=r"Connection refused.*; nothing is lost: check the bucket, AWS_DEFAULT_REG"
+    ):
+        quick.read("t")
 
 
 def write(url: str, bucket: str, number: int, together: Barrier) -> None:

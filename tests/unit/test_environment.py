@@ -10,6 +10,7 @@ from ledgerline.errors import ConfigurationError
 from resources import _knowledge_graph, build_resources
 from resources.environment import ROOT, child_variables, read_settings, worker_variables
 from resources.knowledge_graph import SqliteKnowledgeGraph
+from resources.lake import s3_options
 from resources.neptune_graph import NeptuneKnowledgeGraph
 from resources.object_store import DirectoryObjectStore
 from resources.scope import scope_of
@@ -312,4 +313,4 @@ def test_objects_and_lake_are_encrypted_with_the_key_that_is_named() -> None:
     assert (made["object_store"].kms_key_id, made["object_store"].kms_bucket_key) == ("alias/team", True)
     assert made["lake"].storage_options["AWS_SSE_KMS_KEY_ID"] == "alias/team"
     plain = build_resources(settings=read_settings("prod", variables=AWS))
-    assert plain["lake"].storage_options == {"AWS_REGION": "us-east-1", "AWS_CONDITIONAL_PUT": "etag"}
+    assert plain["lake"].storage_options == s3_options(region="us-east-1")
