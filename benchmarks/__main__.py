@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.shared_data import find_shared_data
 
 
 def commands() -> list[list[str]]:
     """Module and arguments of each benchmark; one whose data is absent is left out and said."""
-    chosen = [["imports"], ["endpoint"], ["publish_cost"], ["tick_cost"], ["onboard_day"], ["rollback"]]
+    chosen = [["imports"], ["endpoint"], ["publish_cost"], ["tick_cost"], ["onboard_day"], ["rollback"], ["lake"]]
     chosen.append(["onboarding_faults", "--minutes", "1"])
     chosen += [["guardrails"], ["updates", "--updates", "100"]]
+    if Path("/usr/lib/postgresql").is_dir():
+        chosen.append(["ledger"])
+    else:
+        print("ledger: left out, PostgreSQL is not installed (apt-get install postgresql-15)")
     for name, data, arguments in (
         ("parse_filings", "filings", ["--archive", "{}"]),
         ("ticker_mapping", "ticker", ["--data", "{}", "--split", "dev"]),

@@ -11,5 +11,9 @@ class ConfigurationError(LedgerlineError):
     """A setting, a secret or a file that a person wrote is missing or wrong."""
 
 
+class Overtaken(LedgerlineError):
+    """Somebody else wrote what was to be replaced; nothing was written. The work is to be done again on the newer state."""
+
+
 class PermanentFailure(LedgerlineError):
     """What no retry can mend, e.g. a model that the gate refuses. Dagster must not retry a run that raised it."""

@@ -104,6 +104,14 @@ class ObjectStore(Protocol):
         """As `put` for a file, a block at a time."""
         ...
 
+    def stamp(self, uri: str) -> str | None:
+        """What differs once the object's bytes differ; None where there is no object."""
+        ...
+
+    def put_unless_changed(self, uri: str, body: bytes, *, stamp: str | None) -> str:
+        """As `put`, if the object still has the stamp that was read before (None: is not there). Raises Overtaken if not."""
+        ...
+
     def get(self, uri: str) -> bytes:
         """The bytes. Raises FileNotFoundError naming the URI."""
         ...

@@ -35,12 +35,14 @@ def clusters(
     from platform_assets.plots import bars, table
 
     uri = object_store.uri("clusters", "near_duplicates.state")
+    stamp = object_store.stamp(uri)
     state = load_state(object_store, uri)
     # All days are assigned and the state is kept before the lake has a row: if the run dies in between, the next one gives
     # the same answers again. Writing it once and not per day is what a backfill of many days lives on.
     for _, source, day in days_of(context):
         cluster_rows(*day_rows(lake, source, day), state)
-    object_store.put(uri, state.to_bytes())
+    # The pool keeps runs of one instance apart; a run from a shell, beside it, is refused here before it loses documents.
+    object_store.put_unless_changed(uri, state.to_bytes(), stamp=stamp)
 
     def make(rows: "pa.Table", key: str) -> "tuple[pa.Table, Mapping[str, Any]]":
         source, day = parse_partition_key(key)

@@ -21,6 +21,7 @@ def build_defs(
 
     Raises ConfigurationError for an unknown environment or a config.yaml that is wrong, before anything runs.
     """
+    from jobs.branches import clean_branch
     from jobs.filings import FILING_JOBS
     from jobs.maintenance import maintain_lake_job, maintain_lake_schedule
     from jobs.monitoring import onboarding_watch
@@ -84,7 +85,7 @@ def build_defs(
             filings_checks.onboarding_is_on_time,
             ticker_mapping_checks.every_ticker_is_grounded,
         ],
-        jobs=[*selection_jobs(names), *release_jobs(found), *FILING_JOBS, maintain_lake, tidy_endpoints],
+        jobs=[*selection_jobs(names), *release_jobs(found), *FILING_JOBS, maintain_lake, tidy_endpoints, clean_branch],
         schedules=[
             onboarding_schedule("edgar"),
             onboarding_schedule("dart"),

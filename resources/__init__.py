@@ -10,15 +10,17 @@ from resources.environment import ROOT, Settings, read_settings
 def build_resources(environment: str | None = None, *, settings: Settings | None = None) -> dict[str, Any]:
     """All resources by the name under which assets ask for them. No I/O, no network, no AWS variable is needed for it.
 
-    `local` is the embedded platform; `branch` and `prod` keep their objects on S3 and train and serve on AWS SageMaker,
-    each under names of its own, and may run batches on ECS. In any of them the graph is on Neptune where NEPTUNE_ENDPOINT
-    is set, and the search on OpenSearch where OPENSEARCH_URL is. Raises ConfigurationError for an unknown environment or
+    `local` is the embedded platform; `branch` and `prod` keep objects and lake on S3 and train and serve on AWS SageMaker,
+    each under names of its own (`scope.py`), and may run batches on ECS. In any of them the ledgers are on PostgreSQL where
+    LEDGERLINE_DATABASE_URL is set, the graph is on Neptune where NEPTUNE_ENDPOINT is, and the search on OpenSearch where
+    OPENSEARCH_URL is. Raises ConfigurationError for an unknown environment or
     a setting that is missing.
     """
     chosen = settings or read_settings(environment)
     object_store = _object_store(chosen)
     aws = _aws(chosen, object_store) if chosen.environment != "local" else {}
-    return _embedded(chosen, object_store) | {"compute": _compute(chosen)} | aws
+    made = _embedded(chosen, object_store) | {"compute": _compute(chosen)} | aws
+    return made | {"branch_state": _branch_state(chosen, made)}
 
 
 def _object_store(settings: Settings) -> Any:
@@ -26,7 +28,36 @@ def _object_store(settings: Settings) -> Any:
 
     if settings.environment == "local":
         return DirectoryObjectStore(root=str(settings.objects), bucket=settings.bucket)
-    return S3ObjectStore(bucket=settings.required_bucket, region=settings.region)
+    return S3ObjectStore(
+        bucket=settings.required_bucket,
+        prefix=settings.object_prefix,
+        region=settings.region,
+        kms_key_id=settings.kms_key_id,
+        kms_bucket_key=settings.kms_bucket_key,
+    )
+
+
+def _lake(settings: Settings) -> Any:
+    from resources.lake import DeltaLake, s3_options
+
+    if settings.environment == "local":
+        return DeltaLake(root=settings.lake)
+    options = s3_options(region=settings.region, kms_key_id=settings.kms_key_id, kms_bucket_key=settings.kms_bucket_key)
+    return DeltaLake(root=settings.lake, storage_options=options)
+
+
+def _branch_state(settings: Settings, made: dict[str, Any]) -> Any:
+    from resources.branch_state import BranchState
+
+    return BranchState(
+        environment=settings.environment,
+        scope=settings.scope,
+        sagemaker=made["sagemaker"],
+        candidate_index=made["candidate_index_store"],
+        knowledge_graph=made["knowledge_graph_store"],
+        ledger=made["filing_ledger"],
+        object_store=made["object_store"],
+    )
 
 
 def _compute(settings: Settings) -> Any:
@@ -55,7 +86,7 @@ def _candidate_index(settings: Settings) -> Any:
         return TantivyCandidateIndex(root=str(settings.home / "candidate_index"))
     return OpenSearchCandidateIndex(
         url=settings.opensearch_url,
-        prefix=f"ledgerline-{settings.environment}",
+        prefix=settings.scope,
         service=settings.opensearch_service,
         region=settings.region,
         nori=settings.opensearch_nori,
@@ -100,7 +131,7 @@ def _knowledge_graph(settings: Settings, object_store: Any) -> Any:
     return NeptuneKnowledgeGraph(
         endpoint=settings.neptune_endpoint,
         region=settings.region,
-        namespace=f"ledgerline-{settings.environment}",
+        namespace=settings.scope,
         iam=settings.neptune_iam,
         loader_role_arn=settings.neptune_loader_role,
         object_store=object_store,
@@ -108,15 +139,19 @@ def _knowledge_graph(settings: Settings, object_store: Any) -> Any:
 
 
 def _embedded(settings: Settings, object_store: Any) -> dict[str, Any]:
+    from dagster import EnvVar
+
     from resources.experiments import MlflowExperiments
     from resources.filing_ledger import SqlFilingLedger
-    from resources.lake import DeltaLake
     from resources.listings import BundledListings, RegulatorListings
     from resources.notifier import LogNotifier
     from resources.release_ledger import SqlReleaseLedger
     from resources.sagemaker import SageMaker
 
-    filing_ledger = SqlFilingLedger(url=settings.database_url)
+    password = EnvVar("LEDGERLINE_DATABASE_PASSWORD") if settings.database_password else None
+    filing_ledger = SqlFilingLedger(
+        url=settings.database_url, password=password, branch_schema=settings.database_schema
+    )
     regulators = _regulators(settings, filing_ledger, object_store)
     bundled = BundledListings(root=str(ROOT / "sample" / "facts"))
     listings = RegulatorListings(bundled=bundled, regulators=regulators, object_store=object_store)
@@ -126,18 +161,19 @@ def _embedded(settings: Settings, object_store: Any) -> dict[str, Any]:
         "regulators": regulators,
         "filing_ledger": filing_ledger,
         "object_store": object_store,
-        "lake": DeltaLake(root=str(settings.lake)),
+        "lake": _lake(settings),
         "candidate_index_store": _candidate_index(settings),
         "knowledge_graph_store": _knowledge_graph(settings, object_store),
         "sagemaker": SageMaker(
             object_store=object_store,
-            bucket=settings.bucket,
             region=settings.region,
             local_home=str(settings.home / "sagemaker"),
             local_object_root=str(settings.objects),
             poll_seconds=0.2,
         ),
-        "release_ledger": SqlReleaseLedger(database_url=settings.database_url),
+        "release_ledger": SqlReleaseLedger(
+            database_url=settings.database_url, password=password, branch_schema=settings.database_schema
+        ),
         "experiments": MlflowExperiments(
             tracking_uri=f"sqlite:///{settings.home / 'mlflow.db'}", artifact_uri=(settings.home / "mlflow").as_uri()
         ),
@@ -146,8 +182,7 @@ def _embedded(settings: Settings, object_store: Any) -> dict[str, Any]:
 
 
 def _aws(settings: Settings, object_store: Any) -> dict[str, Any]:
-    """What differs from the embedded platform on AWS. Lake and ledgers stay embedded until their ports have a
-    production implementation; a team then shares them through one volume."""
+    """What differs from the embedded platform on AWS, beside the stores that settings of their own choose."""
     from dagster import EnvVar
 
     from resources.notifier import SlackNotifier
@@ -156,9 +191,8 @@ def _aws(settings: Settings, object_store: Any) -> dict[str, Any]:
     return {
         "sagemaker": SageMaker(
             object_store=object_store,
-            bucket=settings.required_bucket,
             region=settings.region,
-            prefix=f"ledgerline-{settings.environment}",
+            prefix=settings.scope,
             role_arn=settings.required_role,
             image=settings.required_image,
         ),

@@ -25,7 +25,7 @@ from pydantic import Field
 from ledgerline.errors import ConfigurationError
 from ledgerline.ports import Attempt, Batch, BatchRun, Ended, ObjectStore
 from resources.environment import ROOT, worker_variables
-from resources.object_store import DirectoryObjectStore, S3ObjectStore
+from resources.object_store import DirectoryObjectStore, S3ObjectStore, split_uri
 
 WORKER = "resources.parse_worker"
 LOG_LINES = 20  # of a worker's output that are kept with its attempt
@@ -256,13 +256,13 @@ class _FargateTask:
         self._step = step
         self._provider = ON_DEMAND if on_demand else SPOT
         self._started = time.monotonic()
-        self._prefix = f"{PIPES_PREFIX}/{uuid.uuid4().hex}"
+        self._messages = aws.objects.uri(PIPES_PREFIX, uuid.uuid4().hex)
         self._log, self._token = _Output(), ""
         self._arn, self._refusal = "", ""
         self._ran = False
         with ExitStack() as stack:
             stack.callback(self._remove_messages)
-            session = stack.enter_context(_s3_session(aws, self._prefix, extras, step))
+            session = stack.enter_context(_s3_session(aws, split_uri(self._messages)[1], extras, step))
             self._launch(session.get_bootstrap_env_vars(), step)
             self._stack = stack.pop_all()
 
@@ -378,7 +378,7 @@ class _FargateTask:
         self._stack.close()
 
     def _remove_messages(self) -> None:
-        for uri in list(self._aws.objects.list(self._aws.objects.uri(self._prefix))):
+        for uri in list(self._aws.objects.list(self._messages)):
             self._aws.objects.delete(uri)
 
 

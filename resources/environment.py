@@ -1,7 +1,8 @@
 """Reads the process environment, once and here only, and says what it means.
 
 Belongs here: names, defaults and validation of every variable. Which implementation a setting leads to is decided in
-`resources.build_resources`. Secrets are not read here: their resources take them as Dagster `EnvVar`.
+`resources.build_resources`. Secrets are not read here: their resources take them as Dagster `EnvVar`, and resolve references
+to AWS where they use them (`resources/secrets.py`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 from ledgerline.errors import ConfigurationError
+from resources.scope import schema_of, scope_of
 
 Environment = Literal["local", "branch", "prod"]
 ComputeKind = Literal["subprocess", "ecs"]
@@ -68,6 +70,21 @@ class Settings:
     opensearch_url: str  # "": the candidate index is embedded
     opensearch_service: OpenSearchService
     opensearch_nori: bool  # OPENSEARCH_NORI is on
+    branch: str  # the name of the branch that is deployed, as git knows it
+    database: str  # URL of PostgreSQL; "": the ledgers are a SQLite file
+    database_password: bool  # LEDGERLINE_DATABASE_PASSWORD is set
+    kms_key_id: str  # "": objects are encrypted as the bucket says
+    kms_bucket_key: bool
+
+    @property
+    def scope(self) -> str:
+        """The name that begins the names of all that this environment makes. Raises ConfigurationError without a branch."""
+        return scope_of(self.environment, self.branch)
+
+    @property
+    def object_prefix(self) -> str:
+        """What the keys of a branch's objects begin with; prod's and local's lie at the root of their bucket."""
+        return self.scope if self.environment == "branch" else ""
 
     @property
     def required_bucket(self) -> str:
@@ -123,8 +140,11 @@ class Settings:
         return self.home / "dagster"
 
     @property
-    def lake(self) -> Path:
-        return self.home / "lake"
+    def lake(self) -> str:
+        """A folder, or an s3:// URI in the bucket."""
+        if self.environment == "local":
+            return str(self.home / "lake")
+        return "/".join(["s3:/", self.required_bucket, *filter(None, [self.object_prefix]), "lake"])
 
     @property
     def objects(self) -> Path:
@@ -132,7 +152,12 @@ class Settings:
 
     @property
     def database_url(self) -> str:
-        return f"sqlite:///{self.home / 'ledgerline.db'}"
+        return self.database or f"sqlite:///{self.home / 'ledgerline.db'}"
+
+    @property
+    def database_schema(self) -> str:
+        """The schema of PostgreSQL in which a branch has tables of its own; "": the user's usual one."""
+        return schema_of(self.scope) if self.database and self.environment == "branch" else ""
 
 
 def read_settings(environment: str | None = None, *, variables: Mapping[str, str] | None = None) -> Settings:
@@ -178,6 +203,11 @@ def read_settings(environment: str | None = None, *, variables: Mapping[str, str
             given.get("OPENSEARCH_URL", ""), given.get("OPENSEARCH_SERVICE") or "none"
         ),
         opensearch_nori=_on("OPENSEARCH_NORI", given.get("OPENSEARCH_NORI") or "off"),
+        branch=given.get("DAGSTER_CLOUD_GIT_BRANCH") or given.get("DAGSTER_CLOUD_DEPLOYMENT_NAME") or "",
+        database=_database(given.get("LEDGERLINE_DATABASE_URL") or ""),
+        database_password=bool(given.get("LEDGERLINE_DATABASE_PASSWORD")),
+        kms_key_id=given.get("LEDGERLINE_KMS_KEY_ID", ""),
+        kms_bucket_key=_on("LEDGERLINE_KMS_BUCKET_KEY", given.get("LEDGERLINE_KMS_BUCKET_KEY") or "on"),
     )
 
 
@@ -212,6 +242,27 @@ def _opensearch_service(url: str, service: str) -> OpenSearchService:
                 "serverless collection."
             )
     return service  # type: ignore[return-value]  # checked above
+
+
+def _database(url: str) -> str:
+    """The URL, if it is PostgreSQL's and holds no password. Raises ConfigurationError that shows none."""
+    if not url:
+        return ""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme == "postgresql+psycopg" and parts.hostname and parts.path.strip("/") and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigurationError(
+            "LEDGERLINE_DATABASE_URL is no database: write it as postgresql+psycopg://<user>@<host>/<database>."
+        )
+    if parts.password or "password=" in parts.query:
+        raise ConfigurationError(
+            "LEDGERLINE_DATABASE_URL holds a password, which would be logged: take it out, and set "
+            "LEDGERLINE_DATABASE_PASSWORD to it, or to a reference to it (secretsmanager://<name>#password)."
+        )
+    return url
 
 
 def _listed(text: str) -> tuple[str, ...]:

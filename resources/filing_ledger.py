@@ -11,14 +11,13 @@ import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta, timezone
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dagster import ConfigurableResource
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
-from ledgerline.errors import ConfigurationError, LedgerlineError
+from ledgerline.errors import ConfigurationError
 from ledgerline.filings.parties import unite_parties
 from ledgerline.filings.ports import (
     LONGEST_DELAY,
@@ -35,12 +34,12 @@ from ledgerline.filings.ports import (
     Witness,
 )
 from ledgerline.filings.records import FilingRef, Party, Source
+from resources.database import BUSY_SECONDS, drop_schema, engine_of, said, shown_url
 from resources.ledger_schema import bring_to_schema
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-BUSY_SECONDS = 30  # a writer holds the database for milliseconds; whoever waits longer has met a stuck process
 IDS_PER_QUERY = 1000  # bound parameters per statement: SQLite allows 32,766, PostgreSQL 65,535
 # A slot further away than this is not a queue of workers but a clock that was set back.
 LONGEST_QUEUE = timedelta(seconds=60)
@@ -54,13 +53,16 @@ T = TypeVar("T")
 
 
 class SqlFilingLedger(ConfigurableResource):
-    """`url` is an SQLAlchemy URL: `sqlite:////folder/ledger.db` or `postgresql+psycopg://user:password@host/database`.
+    """`url` is an SQLAlchemy URL: `sqlite:////folder/ledger.db` or `postgresql+psycopg://user@host/database`.
 
-    `busy_seconds`: how long SQLite waits for a writer. A database that is busy for longer, full or away is a
-    LedgerlineError of any method; its transaction has changed nothing then.
+    `password` is one of PostgreSQL, or a reference to it (`resources.secrets`); `branch_schema` the schema in which a branch
+    deployment has tables of its own. `busy_seconds`: how long SQLite waits for a writer. A database that is busy for
+    longer, full or away is a LedgerlineError of any method; its transaction has changed nothing then.
     """
 
     url: str
+    password: str | None = Field(default=None, repr=False)
+    branch_schema: str = ""
     busy_seconds: float = BUSY_SECONDS
 
     _engine: Any = PrivateAttr(default=None)
@@ -612,6 +614,18 @@ class SqlFilingLedger(ConfigurableResource):
             row = connection.execute(bans.select().where(bans.c.source == source, bans.c.until > now)).one_or_none()
         return None if row is None else (row.until, row.reason)
 
+    def remove_branch(self) -> None:
+        """Drop the branch's schema and all in it, the release ledger too. Raises ConfigurationError without one."""
+        if not self.branch_schema:
+            raise ConfigurationError(
+                "this ledger has no schema of a branch, so that nothing is dropped: set LEDGERLINE_ENV=branch"
+            )
+        with said("the ledger", self.url):
+            drop_schema(engine_of(self.url, "the ledger", password=self.password), self.branch_schema)
+        if self._engine is not None:  # its next use makes everything anew
+            self._engine.dispose()
+            self._engine = None
+
     # ---------------------------------------------------------------------------- inside a transaction
 
     def _discover(
@@ -793,18 +807,18 @@ class SqlFilingLedger(ConfigurableResource):
     @contextmanager
     def _write(self) -> Iterator[Connection]:
         """One transaction that holds SQLite's write lock from its start, so that what it read stays true."""
-        with _said(self.url), self._open().execution_options(ledger_write=True).begin() as connection:
+        with said("the ledger", self.url), self._open().execution_options(ledger_write=True).begin() as connection:
             yield connection
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
         """One transaction: all queries see the same state."""
-        with _said(self.url), self._open().begin() as connection:
+        with said("the ledger", self.url), self._open().begin() as connection:
             yield connection
 
     def _open(self) -> Engine:
         if self._engine is None:
-            self._engine = _engine(self.url, self.busy_seconds)
+            self._engine = _engine(self)
         return self._engine
 
 
@@ -1047,46 +1061,18 @@ def _tables() -> SimpleNamespace:
     )
 
 
-@contextmanager
-def _said(url: str) -> Iterator[None]:
-    """Turns what a database says that cannot work just now into one sentence with the remedy."""
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import OperationalError
-
-    try:
-        yield
-    except OperationalError as error:
-        said = str(error.orig).strip().splitlines()[0]
-        if "locked" in said:
-            remedy = "another process holds it: end the process that is stuck, then run this again"
-        elif "full" in said or "No space" in said:
-            remedy = "free space on its disk, then run this again"
-        else:
-            remedy = "see that it can be reached and written to, then run this again"
-        shown = make_url(url).render_as_string(hide_password=True)
-        raise LedgerlineError(f"the ledger {shown} cannot be used now ({said}); nothing is lost: {remedy}") from error
-
-
-def _engine(url: str, busy_seconds: float = BUSY_SECONDS) -> Engine:
+def _engine(ledger: SqlFilingLedger) -> Engine:
     """The engine of a ledger whose schema is there. Raises ConfigurationError for a newer schema or an unusable URL."""
-    from sqlalchemy import create_engine, event
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+    from sqlalchemy import event
 
-    try:
-        parsed = make_url(url)
-        shown = parsed.render_as_string(hide_password=True)
-        options = {"connect_args": {"timeout": busy_seconds}} if parsed.get_backend_name() == "sqlite" else {}
-        engine = create_engine(parsed, **options)
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-        raise ConfigurationError(
-            "the ledger's URL cannot be used: write sqlite:////absolute/path/ledger.db or "
-            "postgresql+psycopg://user:password@host/database (needs psycopg)"
-        ) from error
-
+    engine = engine_of(
+        ledger.url,
+        "the ledger",
+        password=ledger.password,
+        schema=ledger.branch_schema,
+        busy_seconds=ledger.busy_seconds,
+    )
     if engine.dialect.name == "sqlite":
-        if parsed.database and parsed.database != ":memory:":
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
 
         @event.listens_for(engine, "connect")
         def configure(connection: Any, record: Any) -> None:
@@ -1100,5 +1086,5 @@ def _engine(url: str, busy_seconds: float = BUSY_SECONDS) -> Engine:
             writes = connection.get_execution_options().get("ledger_write")
             connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
-    bring_to_schema(engine, _tables().metadata, shown)
+    bring_to_schema(engine, _tables().metadata, shown_url(ledger.url))
     return engine

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -50,11 +51,27 @@ NULL_KEY = "\x00"
 T = TypeVar("T")
 
 
+def s3_options(*, region: str, kms_key_id: str = "", kms_bucket_key: bool = True) -> dict[str, str]:
+    """Options of delta-rs for a lake on S3, without credentials: these are found as everywhere on AWS.
+
+    A commit is a conditional put, so that of two writers of one version only one succeeds. A request is tried again for
+    half a minute: that is longer than S3 slows a prefix down, and shorter than the three minutes of delta-rs.
+    """
+    options = {"AWS_REGION": region, "AWS_CONDITIONAL_PUT": "etag", "retry_timeout": "30s"}
+    if kms_key_id:
+        options |= {
+            "AWS_SERVER_SIDE_ENCRYPTION": "aws:kms",
+            "AWS_SSE_KMS_KEY_ID": kms_key_id,
+            "AWS_SSE_BUCKET_KEY_ENABLED": "true" if kms_bucket_key else "false",
+        }
+    return options
+
+
 class DeltaLake(ConfigurableResource):
     """Delta tables below `root`, a folder or an `s3://bucket/prefix`; `storage_options` are those of delta-rs."""
 
     root: str
-    storage_options: dict[str, str] = Field(default_factory=dict)
+    storage_options: dict[str, str] = Field(default_factory=dict, repr=False)  # may hold credentials
 
     def merge(self, table: str, rows: pa.Table, *, keys: Sequence[str]) -> LakeWrite:
         """Insert rows whose `keys` are new, update rows that differ, leave equal rows alone (no new version then).
@@ -103,7 +120,8 @@ class DeltaLake(ConfigurableResource):
                 f"(dagster asset materialize --select {asset})"
             )
         try:
-            return _scan(found, columns=columns, where=where)
+            with self._said():
+                return _scan(found, columns=columns, where=where)
         except FileNotFoundError as error:
             if version is None:
                 raise
@@ -251,7 +269,8 @@ class DeltaLake(ConfigurableResource):
         from deltalake.exceptions import DeltaError, TableNotFoundError
 
         try:
-            return DeltaTable(self._uri(table), version=version, storage_options=self.storage_options or None)
+            with self._said():
+                return DeltaTable(self._uri(table), version=version, storage_options=self.storage_options or None)
         except TableNotFoundError as error:
             if version is None or self.version(table) is None:
                 return None
@@ -260,6 +279,23 @@ class DeltaLake(ConfigurableResource):
             if version is None or self.version(table) is None:
                 raise
             raise self._no_version(table, version) from error
+
+    @contextmanager
+    def _said(self) -> Iterator[None]:
+        """Turns what S3 says through delta-rs, on several lines, into one sentence with the remedy."""
+        from deltalake.exceptions import CommitFailedError, DeltaError
+
+        try:
+            yield
+        except (OSError, DeltaError) as error:
+            of_http = not isinstance(error, (FileNotFoundError, CommitFailedError)) and "Error performing" in str(error)
+            if "://" not in self.root or not of_http:
+                raise
+            words = ": ".join(re.sub(r"\x1b\[[0-9;]*m|↳", "", str(error)).split("\n"))
+            raise LedgerlineError(
+                f"the lake {self.root} cannot be used now ({' '.join(words.split())}); nothing is lost: check the bucket, "
+                "AWS_DEFAULT_REGION, the rights of these credentials on it and the network, then run this again"
+            ) from error
 
     def _no_version(self, table: str, version: int) -> LedgerlineError:
         return LedgerlineError(
@@ -303,7 +339,8 @@ class DeltaLake(ConfigurableResource):
 
         for number in range(1, COMMIT_ATTEMPTS + 1):
             try:
-                return attempt()
+                with self._said():
+                    return attempt()
             except CommitFailedError as error:
                 if number == COMMIT_ATTEMPTS:
                     raise LedgerlineError(

@@ -17,6 +17,7 @@ from dagster import ConfigurableResource
 from pydantic import Field, PrivateAttr
 
 from ledgerline.errors import LedgerlineError
+from resources.secrets import secret
 
 HOUR = 3600.0
 MEMORY = ":memory:"
@@ -90,10 +91,11 @@ class SlackNotifier(_Notifier):
     """Posts alerts to Slack through dagster-slack. `channels` maps an owner ("team:nlp") to a channel; a channel of a
     project's config.yaml ("#quant-models") is taken as it stands.
 
-    `token` is a bot token with the scope chat:write, given as `EnvVar("SLACK_BOT_TOKEN")`. `base_url` is for tests.
+    `token` is a bot token with the scope chat:write, or a reference to it, given as `EnvVar("SLACK_BOT_TOKEN")`.
+    `base_url` is for tests.
     """
 
-    token: str
+    token: str = Field(repr=False)
     channels: dict[str, str] = Field(default_factory=dict)
     default_channel: str = "#ledgerline"
     base_url: str = ""
@@ -102,7 +104,7 @@ class SlackNotifier(_Notifier):
         from dagster_slack import SlackResource
         from slack_sdk.errors import SlackClientError
 
-        client = SlackResource(token=self.token).get_client()
+        client = SlackResource(token=secret(self.token, "SLACK_BOT_TOKEN")).get_client()
         if self.base_url:
             client.base_url = self.base_url
         channel = owner if owner.startswith("#") else self.channels.get(owner, self.default_channel)

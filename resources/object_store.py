@@ -6,13 +6,16 @@ thing gets is decided by its writer, not here.
 
 from __future__ import annotations
 
+import base64
 import errno
+import fcntl
 import hashlib
 import io
 import os
 import shutil
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,15 +24,22 @@ from typing import Any, BinaryIO, cast
 from dagster import ConfigurableResource
 from pydantic import PrivateAttr
 
-from ledgerline.errors import ConfigurationError, LedgerlineError
+from ledgerline.errors import ConfigurationError, LedgerlineError, Overtaken
 
 BLOCK = 1 << 20
 SCRAP_SECONDS = 86_400  # no put takes a day; each process looks once, at its first put
+LOCK = ".lock"
+TRIES = 6  # of one request: S3 slows a prefix down (503 SlowDown) while it makes room, with pauses of 20 s in all
+_CHANGED = ("PreconditionFailed", "412", "ConditionalRequestConflict")
 STAGING = ".staging"  # below the root, so that the final rename stays on one file system; no bucket starts with a dot
 
 
 def split_uri(uri: str) -> tuple[str, str]:
     """`s3://bucket/a/b` -> ("bucket", "a/b"); the key may be empty. Raises LedgerlineError if it could leave."""
+    if "@" in uri.partition("://")[2].partition("/")[0]:  # not shown: it may be a password
+        raise LedgerlineError(
+            "an object URI holds a user or a password: write s3://<bucket>/<key>, credentials are found by boto3"
+        )
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     parts = key.removesuffix("/").split("/") if key else []
     good_bucket = bucket and not bucket.startswith(".") and "\\" not in bucket
@@ -79,6 +89,18 @@ class DirectoryObjectStore(ConfigurableResource):
         with open(path, "rb") as stream:
             return self._put(uri, stream)
 
+    def stamp(self, uri: str) -> str | None:
+        """The sha256 hex digest of the object's bytes; None where there is no object."""
+        path = self._path(*_object_key(uri))
+        return _digest_of(path) if path.is_file() else None
+
+    def put_unless_changed(self, uri: str, body: bytes, *, stamp: str | None) -> str:
+        """As `put`, if the object still has this stamp (None: is not there). Raises Overtaken if not."""
+        with self._alone():
+            if self.stamp(uri) != stamp:
+                raise _overtaken(uri)
+            return self.put(uri, body)
+
     def get(self, uri: str) -> bytes:
         """The bytes. Raises FileNotFoundError naming the URI."""
         with self.open_stream(uri) as stream:
@@ -125,6 +147,16 @@ class DirectoryObjectStore(ConfigurableResource):
     def delete(self, uri: str) -> None:
         """Remove the object; nothing happens where it is not there (as on S3)."""
         self._path(*_object_key(uri)).unlink(missing_ok=True)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Only one process compares and then puts; the lock ends with its holder."""
+        with _disk_errors(self.root, self.root):
+            os.makedirs(self.root, exist_ok=True)
+            handle = open(os.path.join(self.root, LOCK), "w")  # noqa: SIM115 - closed below
+        with handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
 
     def _put(self, uri: str, stream: BinaryIO) -> str:
         target = self._path(*_object_key(uri))
@@ -181,36 +213,100 @@ def _disk_errors(uri: str, root: str) -> Iterator[None]:
         ) from error
 
 
+def _digest_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _overtaken(uri: str) -> Overtaken:
+    return Overtaken(
+        f"{uri} was written by another run meanwhile; nothing is lost: run this again on what it holds now."
+    )
+
+
 class S3ObjectStore(ConfigurableResource):
-    """The same on S3. Credentials come as everywhere in boto3; `endpoint_url` is for S3-compatible servers."""
+    """The same on S3. Credentials come as everywhere in boto3; `endpoint_url` is for S3-compatible servers.
+
+    S3 verifies the sha256 of what it receives, and keeps it as metadata. `prefix` begins the keys of `uri`: a branch has its
+    own. With `kms_key_id` objects are encrypted with that key, by default through the bucket's key, which costs fewer calls.
+    """
 
     bucket: str = "ledgerline"
+    prefix: str = ""
     endpoint_url: str | None = None
     region: str | None = None
+    kms_key_id: str = ""
+    kms_bucket_key: bool = True
 
     _client: Any = PrivateAttr(default=None)
 
     def uri(self, *parts: str) -> str:
         """The URI of a key in the platform's own bucket."""
-        return f"s3://{self.bucket}/{'/'.join(parts)}"
+        return f"s3://{self.bucket}/{'/'.join(filter(None, [self.prefix, *parts]))}"
 
     def put(self, uri: str, body: bytes) -> str:
         """Store and return the sha256 hex digest of the body."""
-        bucket, key = _object_key(uri)
         with _s3_errors(uri):
-            self._s3().put_object(Bucket=bucket, Key=key, Body=body)
-        return hashlib.sha256(body).hexdigest()
+            return self._put(uri, body)
+
+    def stamp(self, uri: str) -> str | None:
+        """The object's ETag; None where there is no object."""
+        bucket, key = _object_key(uri)
+        try:
+            with _s3_errors(uri):
+                return str(self._s3().head_object(Bucket=bucket, Key=key)["ETag"])
+        except FileNotFoundError:
+            return None
+
+    def put_unless_changed(self, uri: str, body: bytes, *, stamp: str | None) -> str:
+        """As `put`, if the object still has this stamp (None: is not there). Raises Overtaken if not."""
+        from botocore.exceptions import ClientError
+
+        condition = {"IfNoneMatch": "*"} if stamp is None else {"IfMatch": stamp}
+        mark = uuid.uuid4().hex
+        with _s3_errors(uri):
+            try:
+                return self._put(uri, body, mark, **condition)
+            except ClientError as error:
+                gone = stamp is not None and error.response["Error"]["Code"] == "NoSuchKey"
+                if error.response["Error"]["Code"] not in _CHANGED and not gone:
+                    raise
+                # The answer to a put that succeeded may have been lost: sent again, it meets its own object.
+                if not gone and self._mark_of(uri) == mark:
+                    return hashlib.sha256(body).hexdigest()
+                raise _overtaken(uri) from error
+
+    def _put(self, uri: str, body: bytes, mark: str = "", **condition: str) -> str:
+        bucket, key = _object_key(uri)
+        digest = hashlib.sha256(body)
+        self._s3().put_object(
+            Bucket=bucket,
+            Key=key,
+            Body=body,
+            ChecksumSHA256=base64.b64encode(digest.digest()).decode(),
+            Metadata={"sha256": digest.hexdigest(), **({"mark": mark} if mark else {})},
+            **condition,
+        )
+        return digest.hexdigest()
+
+    def _mark_of(self, uri: str) -> str | None:
+        """The mark of the put that made the object, if it had one."""
+        bucket, key = _object_key(uri)
+        metadata: dict[str, str] = self._s3().head_object(Bucket=bucket, Key=key)["Metadata"]
+        return metadata.get("mark")
 
     def put_file(self, uri: str, path: str | Path) -> str:
         """Store a file's bytes (multipart where large) and return their sha256 hex digest."""
         bucket, key = _object_key(uri)
-        digest = hashlib.sha256()
+        digest = _digest_of(Path(path))
         with open(path, "rb") as stream, _s3_errors(uri):
-            while block := stream.read(BLOCK):
-                digest.update(block)
-            stream.seek(0)
-            self._s3().upload_fileobj(stream, bucket, key)
-        return digest.hexdigest()
+            self._s3().upload_fileobj(
+                stream, bucket, key, ExtraArgs={"ChecksumAlgorithm": "SHA256", "Metadata": {"sha256": digest}}
+            )
+        return digest
 
     def get(self, uri: str) -> bytes:
         """The bytes. Raises FileNotFoundError naming the URI."""
@@ -255,12 +351,45 @@ class S3ObjectStore(ConfigurableResource):
         with _s3_errors(uri):
             self._s3().delete_object(Bucket=bucket, Key=key)
 
+    def remove_branch(self) -> int:
+        """Delete every object below the branch's prefix, the lake too; how many. Raises ConfigurationError without one."""
+        if not self.prefix:
+            raise ConfigurationError("this object store has no prefix of a branch: set LEDGERLINE_ENV=branch")
+        removed, prefix = 0, self.uri() + "/"
+        with _s3_errors(prefix):
+            pages = self._s3().get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self.bucket, Prefix=split_uri(prefix)[1]):
+                keys = [{"Key": item["Key"]} for item in page.get("Contents", [])]
+                if not keys:
+                    continue
+                answer = self._s3().delete_objects(Bucket=self.bucket, Delete={"Objects": keys, "Quiet": True})
+                if answer.get("Errors"):
+                    first = answer["Errors"][0]
+                    raise ConfigurationError(
+                        f"S3 refused to delete {len(answer['Errors'])} objects below {prefix} ({first['Code']}): give these "
+                        "credentials s3:DeleteObject, then run this again"
+                    )
+                removed += len(keys)
+        return removed
+
     def _s3(self) -> Any:
         if self._client is None:
             import boto3
+            from botocore.config import Config
 
-            self._client = boto3.client("s3", endpoint_url=self.endpoint_url, region_name=self.region)
+            patient = Config(
+                retries={"mode": "standard", "total_max_attempts": TRIES}, connect_timeout=10, read_timeout=60
+            )
+            client = boto3.client("s3", endpoint_url=self.endpoint_url, region_name=self.region, config=patient)
+            if self.kms_key_id:  # here, because boto3's transfer of files takes no bucket key
+                for operation in ("PutObject", "CreateMultipartUpload"):
+                    client.meta.events.register(f"provide-client-params.s3.{operation}", self._encrypted)
+            self._client = client
         return self._client
+
+    def _encrypted(self, params: dict[str, Any], **_: object) -> dict[str, Any]:
+        key = {"SSEKMSKeyId": self.kms_key_id, "BucketKeyEnabled": self.kms_bucket_key}
+        return {**params, "ServerSideEncryption": "aws:kms", **key}
 
 
 @contextmanager

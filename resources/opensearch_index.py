@@ -154,6 +154,14 @@ class OpenSearchCandidateIndex(ConfigurableResource):
                     self._hits[surface, limit] = hits
         return [self._hits[surface, limit] for surface in surfaces]
 
+    def remove_branch(self) -> int:
+        """Delete every index of this prefix, also the promoted one; how many."""
+        indices = sorted(self._attempts())
+        for index in indices:  # by name: a cluster may refuse patterns (action.destructive_requires_name)
+            with self._plainly():
+                self._connected().indices.delete(index=index, params={"ignore_unavailable": "true"})
+        return len(indices)
+
     # ------------------------------------------------------------------------------------------------------- versions
 
     def _loaded(self) -> dict[str, str]:

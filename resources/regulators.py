@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from zoneinfo import ZoneInfo
 
-from dagster import ConfigurableResource, EnvVar
+from dagster import ConfigurableResource
 from pydantic import Field, PrivateAttr
 
 from ledgerline.errors import ConfigurationError, LedgerlineError
@@ -39,6 +39,7 @@ from ledgerline.filings.ports import (
 from ledgerline.filings.records import FetchedFiling, FilingRef, RefusedFiling, Source
 from ledgerline.filings.times import EASTERN, KOREA, SATURDAY, eastern_day, end_of_day, korean_day
 from resources.filing_ledger import SqlFilingLedger
+from resources.secrets import secret
 
 if TYPE_CHECKING:
     import httpx
@@ -124,7 +125,7 @@ class RegulatorSet(ConfigurableResource):
         if source == "edgar":
             if self.edgar_user_agent:
                 return EdgarHttp(
-                    _value_of(self.edgar_user_agent),
+                    secret(self.edgar_user_agent, "EDGAR_USER_AGENT"),
                     lease=self.ledger,
                     base_url=self.edgar_url,
                     data_url=EDGAR_DATA_URL if self.edgar_url == EDGAR_URL else self.edgar_url,
@@ -138,7 +139,7 @@ class RegulatorSet(ConfigurableResource):
             )
         if source == "dart":
             if self.dart_api_key:
-                return DartHttp(_value_of(self.dart_api_key), lease=self.ledger, base_url=self.dart_url)
+                return DartHttp(secret(self.dart_api_key, "DART_API_KEY"), lease=self.ledger, base_url=self.dart_url)
             if self.archive:
                 return DartArchive(self.archive)
             raise ConfigurationError(
@@ -146,11 +147,6 @@ class RegulatorSet(ConfigurableResource):
                 "https://opendart.fss.or.kr gives after registration, or give an archive folder"
             )
         raise ConfigurationError(f"there is no regulator {source!r}: the sources are 'edgar' and 'dart'")
-
-
-def _value_of(setting: str) -> str:
-    """A setting, or what the variable holds that it names: Dagster reads it in runs only, not for the command line."""
-    return (setting.get_value() or "") if isinstance(setting, EnvVar) else setting
 
 
 @dataclass(frozen=True)

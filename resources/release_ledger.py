@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
+from resources.database import engine_of, said
+
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
@@ -29,6 +31,8 @@ class SqlReleaseLedger(dg.ConfigurableResource):
     """The release ledger in a SQL database. Constructing does no I/O; the table is made at first use."""
 
     database_url: str = Field(description="SQLAlchemy URL, e.g. sqlite:////path/ledger.db or postgresql+psycopg://...")
+    password: str | None = Field(default=None, repr=False, description="Of PostgreSQL, or a reference to it.")
+    branch_schema: str = Field(default="", description="The schema of a branch deployment in PostgreSQL.")
 
     _engine: Any = PrivateAttr(default=None)
     _table: Any = PrivateAttr(default=None)
@@ -79,29 +83,21 @@ class SqlReleaseLedger(dg.ConfigurableResource):
 
     @contextmanager
     def _connection(self) -> Iterator[sa.Connection]:
-        if self._engine is None:
-            self._engine, self._table = _open(self.database_url)
-        with self._engine.begin() as connection:
-            yield connection
+        with said("the release ledger", self.database_url):
+            if self._engine is None:
+                engine = engine_of(
+                    self.database_url, "the release ledger", password=self.password, schema=self.branch_schema
+                )
+                self._table = _make_table(engine)
+                self._engine = engine
+            with self._engine.begin() as connection:
+                yield connection
 
 
-def _open(url: str) -> tuple[sa.Engine, sa.Table]:
-    """Engine and table; the table and its guards are created where they are missing."""
-    from pathlib import Path
-
+def _make_table(engine: sa.Engine) -> sa.Table:
+    """The table; it and its guards are created where they are missing."""
     import sqlalchemy as sa
 
-    from ledgerline.errors import ConfigurationError
-
-    try:
-        parsed = sa.engine.make_url(url)
-    except sa.exc.ArgumentError as error:
-        raise ConfigurationError(f"The database URL of the release ledger is not one ({error}). Correct it.") from error
-    is_sqlite = parsed.get_backend_name() == "sqlite"
-    if is_sqlite and parsed.database:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    # Others write to the same SQLite file: wait for them instead of failing at once.
-    engine = sa.create_engine(url, connect_args={"timeout": 30} if is_sqlite else {})
     metadata = sa.MetaData()
     table = sa.Table(
         TABLE,
@@ -117,7 +113,7 @@ def _open(url: str) -> tuple[sa.Engine, sa.Table]:
     for statement in _guards(engine.dialect.name):
         sa.event.listen(table, "after_create", sa.DDL(statement))
     _create(metadata, engine)
-    return engine, table
+    return table
 
 
 def _create(metadata: sa.MetaData, engine: sa.Engine) -> None:
@@ -125,8 +121,11 @@ def _create(metadata: sa.MetaData, engine: sa.Engine) -> None:
     import sqlalchemy as sa
 
     try:
-        metadata.create_all(engine)
-    except (sa.exc.OperationalError, sa.exc.ProgrammingError):
+        with engine.begin() as connection:
+            if engine.dialect.name == "postgresql":  # the others wait, and find it
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('ledgerline.release_ledger'))"))
+            metadata.create_all(connection)
+    except sa.exc.OperationalError:
         if not sa.inspect(engine).has_table(TABLE):
             raise
 
@@ -145,6 +144,8 @@ def _guards(dialect: str) -> list[str]:
             "BEGIN RAISE EXCEPTION 'the release ledger only grows'; END; $$ LANGUAGE plpgsql",
             f"CREATE TRIGGER {TABLE}_only_grows BEFORE UPDATE OR DELETE ON {TABLE} "
             f"FOR EACH ROW EXECUTE FUNCTION {TABLE}_refuse()",
+            f"CREATE TRIGGER {TABLE}_is_not_emptied BEFORE TRUNCATE ON {TABLE} "
+            f"FOR EACH STATEMENT EXECUTE FUNCTION {TABLE}_refuse()",
         ]
     return []
 

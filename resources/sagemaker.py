@@ -59,11 +59,10 @@ _NOT_SOURCE = {"__pycache__", "tests", ".git", ".ipynb_checkpoints"}
 
 
 class SageMaker(ConfigurableResource):
-    """The platform. `prefix` begins every name that is made; `bucket` holds code. Seconds are waited, then said."""
+    """The platform. `prefix` begins every name that is made. Seconds are waited, then said."""
 
     object_store: ResourceDependency[ObjectStore]
     region: str = "us-east-1"
-    bucket: str = "ledgerline"
     prefix: str = "ledgerline-local"
     role_arn: str = LOCAL_ROLE
     image: str = LOCAL_IMAGE
@@ -405,6 +404,13 @@ class SageMaker(ConfigurableResource):
         if self._is_made_for(endpoint, described["EndpointConfigName"]):
             self._remove_release(described["EndpointConfigName"])
 
+    def remove_branch(self) -> int:
+        """Remove everything of this prefix: endpoints, models, versions; how much."""
+        from resources.sagemaker_removal import remove_all
+
+        with _api_errors(f"removal of {self.prefix}"):
+            return remove_all(self._sagemaker(), self.prefix)
+
     def logs(self, kind: LogKind, name: str) -> list[str]:
         """Lines of a job's or endpoint's log, oldest first."""
         lines: list[str] = []
@@ -527,7 +533,7 @@ class SageMaker(ConfigurableResource):
         from ledgerline.release.digest import files_digest
 
         files = _source_files(source_dir)
-        prefix = f"s3://{self.bucket}/sagemaker/code/{files_digest(files)}/files"
+        prefix = self.object_store.uri("sagemaker", "code", files_digest(files), "files")
         for name, body in files.items():
             if not self.object_store.exists(f"{prefix}/{name}"):
                 self.object_store.put(f"{prefix}/{name}", body)
@@ -538,7 +544,7 @@ class SageMaker(ConfigurableResource):
         from ledgerline.release.digest import files_digest, pack_files
 
         files = _source_files(source_dir)
-        uri = f"s3://{self.bucket}/sagemaker/code/{files_digest(files)}/sourcedir.tar.gz"
+        uri = self.object_store.uri("sagemaker", "code", files_digest(files), "sourcedir.tar.gz")
         if not self.object_store.exists(uri):
             self.object_store.put(uri, pack_files(files))
         return uri

@@ -70,6 +70,22 @@ def postgres_url() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture
+def postgres_schema(postgres_url: str) -> Iterator[str]:
+    """The URL of a new schema of its own, which is dropped at the end."""
+    import sqlalchemy
+
+    schema = f"test_{uuid.uuid4().hex}"
+    engine = sqlalchemy.create_engine(postgres_url)
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text(f"CREATE SCHEMA {schema}"))
+    url = sqlalchemy.make_url(postgres_url).update_query_dict({"options": f"-csearch_path={schema}"})
+    yield url.render_as_string(hide_password=False)
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text(f"DROP SCHEMA {schema} CASCADE"))
+    engine.dispose()
+
+
 @pytest.fixture(scope="session")
 def gremlin_server() -> Iterator[GremlinServer]:
     """Skipped, with the reason, where it cannot be had; a failure in CI, where it must."""

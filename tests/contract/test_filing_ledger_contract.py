@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
@@ -34,17 +33,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/state/ledger.db"
         return
-    given = request.getfixturevalue("postgres_url")
-    import sqlalchemy
-
-    schema = f"test_{uuid.uuid4().hex}"
-    engine = sqlalchemy.create_engine(given)
-    with engine.begin() as connection:
-        connection.execute(sqlalchemy.text(f"CREATE SCHEMA {schema}"))
-    url = sqlalchemy.make_url(given).update_query_dict({"options": f"-csearch_path={schema}"})
-    yield url.render_as_string(hide_password=False)
-    with engine.begin() as connection:
-        connection.execute(sqlalchemy.text(f"DROP SCHEMA {schema} CASCADE"))
+    yield request.getfixturevalue("postgres_schema")
 
 
 @pytest.fixture

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from ledgerline.errors import ConfigurationError, LedgerlineError
+from ledgerline.errors import ConfigurationError, LedgerlineError, Overtaken
 from resources.object_store import DirectoryObjectStore, S3ObjectStore
 
 BODY = b"<SEC-DOCUMENT>" + bytes(range(256)) * 10
@@ -61,6 +62,49 @@ def test_a_deleted_object_is_gone(place) -> None:
     store.delete(f"s3://{bucket}/a/b")
     assert not store.exists(f"s3://{bucket}/a/b")
     assert list(store.list(f"s3://{bucket}/")) == []
+
+
+def test_what_another_wrote_meanwhile_is_not_overwritten(place) -> None:
+    store, bucket = place
+    uri = f"s3://{bucket}/state"
+    assert store.stamp(uri) is None
+    store.put_unless_changed(uri, b"1", stamp=None)
+    first = store.stamp(uri)
+    assert store.put_unless_changed(uri, b"2", stamp=first) == hashlib.sha256(b"2").hexdigest()
+    for stale in (None, first):
+        with pytest.raises(Overtaken, match="was written by another run meanwhile; nothing is lost: run this again"):
+            store.put_unless_changed(uri, b"3", stamp=stale)
+    assert store.get(uri) == b"2"
+    second = store.stamp(uri)
+    store.delete(uri)
+    with pytest.raises(Overtaken):
+        store.put_unless_changed(uri, b"3", stamp=second)
+    assert not store.exists(uri)
+
+
+def test_of_many_who_replace_what_they_read_each_is_seen_or_told(place) -> None:
+    """As a counter: no increment is lost, however many meet."""
+    store, bucket = place
+    uri = f"s3://{bucket}/counter"
+    store.put(uri, b"0")
+    done = []
+
+    def count() -> None:
+        while True:
+            stamp = store.stamp(uri)
+            try:
+                store.put_unless_changed(uri, str(int(store.get(uri)) + 1).encode(), stamp=stamp)
+            except Overtaken:
+                continue
+            done.append(1)
+            return
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert (int(store.get(uri)), len(done)) == (4, 4)
 
 
 def test_a_prefix_lists_its_objects_sorted_and_need_not_end_at_a_slash(place) -> None:

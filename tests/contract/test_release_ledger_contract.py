@@ -1,4 +1,4 @@
-"""What any release ledger must do. Runs on SQLite here; a later issue adds PostgreSQL to `ledgers`."""
+"""What any release ledger must do: SQLite, and PostgreSQL where it is installed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from ledgerline.release.approvals import Approval
 from ledgerline.release.releases import GateRefusal, IntentEnded
 from resources.release_ledger import TABLE, SqlReleaseLedger
 
+WITHOUT_TRIGGERS = {
+    "sqlite": [f"DROP TRIGGER {TABLE}_no_update", f"DROP TRIGGER {TABLE}_no_delete"],
+    "postgresql": [f"DROP TRIGGER {TABLE}_only_grows ON {TABLE}"],
+}
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 
 
@@ -34,9 +38,11 @@ def ended(intent: int, project="demo") -> IntentEnded:
     return IntentEnded(intent=intent, project=project, model_digest="m", status="failed", detail="no", live=None, at=AT)
 
 
-@pytest.fixture
-def url(tmp_path) -> str:
-    return f"sqlite:///{tmp_path}/state/ledger.db"
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/state/ledger.db"
+    return request.getfixturevalue("postgres_schema")
 
 
 @pytest.fixture
@@ -99,7 +105,7 @@ def test_the_database_itself_refuses_changes(url, ledger, statement):
 def test_a_row_altered_behind_the_triggers_is_named_and_nothing_is_read(url, ledger, tampering, row):
     for decision in ("approve", "reject", "approve"):
         ledger.append(approval(decision=decision))
-    execute(url, f"DROP TRIGGER {TABLE}_no_update", f"DROP TRIGGER {TABLE}_no_delete", tampering)
+    execute(url, *WITHOUT_TRIGGERS[url.partition(":")[0].partition("+")[0]], tampering)
     with pytest.raises(GateRefusal, match=f"row {row} of the release ledger is not what was written") as refusal:
         ledger.entries("somebody else")
     assert refusal.value.rule == "ledger_intact"
@@ -129,7 +135,7 @@ def test_writers_at_the_same_time_make_one_unbroken_chain(url):
 
 
 def test_an_url_that_is_none_is_refused():
-    with pytest.raises(ConfigurationError, match="database URL of the release ledger"):
+    with pytest.raises(ConfigurationError, match="the release ledger's URL cannot be used: write sqlite"):
         SqlReleaseLedger(database_url="no url").entries()
 
 

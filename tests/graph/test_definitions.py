@@ -84,7 +84,7 @@ OPERATOR_JOBS = {
     "approve", "reject", "withdraw", "rollback", "restore_release", "where_is_filing", "reprocess_filings",
     "register_days",
 }  # fmt: skip
-MAINTENANCE_JOBS = {"maintain_lake", "tidy_endpoints"}
+MAINTENANCE_JOBS = {"maintain_lake", "tidy_endpoints", "clean_branch"}
 OF_DAGSTER = {
     "__ASSET_JOB",
     "__anonymous_asset_job_approved_models",
@@ -108,7 +108,7 @@ SENSORS = {  # seconds between ticks
     "run_failures": 30, "release_drift": 30, "release_ledger_rows": 60, "mappings_after_release": 30,
 }  # fmt: skip
 RESOURCES = {
-    "candidate_index_store", "compute", "experiments", "filing_ledger", "knowledge_graph_store", "lake",
+    "branch_state", "candidate_index_store", "compute", "experiments", "filing_ledger", "knowledge_graph_store", "lake",
     "listings_source", "notifier", "object_store", "regulators", "release_ledger", "sagemaker",
 }  # fmt: skip
 VARIABLES = {
@@ -116,7 +116,16 @@ VARIABLES = {
     "SAGEMAKER_ROLE_ARN": "arn:aws:iam::123456789012:role/ledgerline",
     "SAGEMAKER_IMAGE_URI": "123456789012.dkr.ecr.us-east-1.amazonaws.com/ledgerline:1",
 }
-SETTINGS = (*VARIABLES, "LEDGERLINE_ENV", "LEDGERLINE_ARCHIVE", "EDGAR_USER_AGENT", "DART_API_KEY", "SLACK_BOT_TOKEN")
+BRANCH = {"DAGSTER_CLOUD_GIT_BRANCH": "fix/parser"}
+SETTINGS = (
+    *VARIABLES,
+    *BRANCH,
+    "LEDGERLINE_ENV",
+    "LEDGERLINE_ARCHIVE",
+    "EDGAR_USER_AGENT",
+    "DART_API_KEY",
+    "SLACK_BOT_TOKEN",
+)
 
 
 @pytest.fixture
@@ -216,7 +225,7 @@ def test_the_automation_sensor_covers_every_asset(defs):
 
 def test_the_resources_are_these_in_every_environment(bare):
     assert set(build_defs("local").get_repository_def().get_top_level_resources()) == RESOURCES
-    for name, value in VARIABLES.items():
+    for name, value in (VARIABLES | BRANCH).items():
         bare.setenv(name, value)
     for environment in ("branch", "prod"):
         assert set(build_defs(environment).get_repository_def().get_top_level_resources()) == RESOURCES
@@ -258,7 +267,7 @@ def test_an_unknown_environment_is_refused_with_the_known_ones(bare):
 
 @pytest.mark.parametrize("environment", ["branch", "prod"])
 def test_an_environment_on_aws_loads_with_its_variables_and_chooses_aws(bare, environment):
-    for name, value in VARIABLES.items():
+    for name, value in (VARIABLES | BRANCH).items():
         bare.setenv(name, value)
     defs = build_defs(environment)
     assert type(defs.resources["object_store"]).__name__ == "S3ObjectStore"
@@ -268,7 +277,7 @@ def test_an_environment_on_aws_loads_with_its_variables_and_chooses_aws(bare, en
 @pytest.mark.parametrize("environment", ["branch", "prod"])
 @pytest.mark.parametrize("missing", sorted(VARIABLES))
 def test_an_environment_on_aws_names_the_variable_that_is_missing_and_the_remedy(bare, environment, missing):
-    for name, value in VARIABLES.items():
+    for name, value in (VARIABLES | BRANCH).items():
         if name != missing:
             bare.setenv(name, value)
     with pytest.raises(ConfigurationError, match=f"LEDGERLINE_ENV={environment} needs {missing}: set it to .*, or use"):

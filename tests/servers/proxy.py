@@ -7,8 +7,8 @@ is in the tests. Only the standard library.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
@@ -27,6 +27,7 @@ class Answer:
     status: int
     body: bytes
     content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)  # others than its type and length
 
 
 Forward = Callable[[Request], Answer]
@@ -59,7 +60,12 @@ class Proxy:
                 answer = proxy.meddle(request, proxy._forward)
                 self.send_response(answer.status)
                 self.send_header("Content-Type", answer.content_type)
-                self.send_header("Content-Length", str(len(answer.body)))
+                for name, value in answer.headers.items():
+                    self.send_header(name, value)
+                # Of the answer to HEAD it is the length of what is not sent.
+                length = answer.headers.get("Content-Length") if request.method == "HEAD" else None
+                if length is None:
+                    self.send_header("Content-Length", str(len(answer.body)))
                 self.end_headers()
                 self.wfile.write(answer.body if request.method != "HEAD" else b"")
 
@@ -76,7 +82,10 @@ class Proxy:
             headers = {name: value for name, value in request.headers.items() if name.lower() != "content-length"}
             connection.request(request.method, request.path, body=request.body, headers=headers)
             answer = connection.getresponse()
-            return Answer(answer.status, answer.read(), answer.headers.get("Content-Type", "application/json"))
+            ours = {"content-type", "transfer-encoding", "connection", "date", "server"}
+            ours |= set() if request.method == "HEAD" else {"content-length"}
+            others = {name: value for name, value in answer.headers.items() if name.lower() not in ours}
+            return Answer(answer.status, answer.read(), answer.headers.get("Content-Type", "application/json"), others)
         finally:
             connection.close()
 

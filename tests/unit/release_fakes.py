@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+from ledgerline.errors import Overtaken
 from ledgerline.projects.config import SCRIPTS, ModelProject, load_project
 from ledgerline.release.approvals import Approval
 from ledgerline.release.deploy import Deployer
@@ -57,6 +59,14 @@ class MemoryObjects:
     def put(self, uri: str, body: bytes) -> str:
         self.bodies[uri] = body
         return ""
+
+    def stamp(self, uri: str) -> str | None:
+        return hashlib.sha256(self.bodies[uri]).hexdigest() if uri in self.bodies else None
+
+    def put_unless_changed(self, uri: str, body: bytes, *, stamp: str | None) -> str:
+        if self.stamp(uri) != stamp:
+            raise Overtaken(f"{uri} was written meanwhile: run this again.")
+        return self.put(uri, body)
 
     def get(self, uri: str) -> bytes:
         if uri not in self.bodies:

@@ -15,6 +15,7 @@ VARIABLES = {
     "DAGSTER_POSTGRES_PASSWORD": "of-a-test",
     "DAGSTER_POSTGRES_HOST": "db.invalid",
     "DAGSTER_POSTGRES_DB": "dagster",
+    "DAGSTER_POSTGRES_PORT": "5432",
     "LEDGERLINE_BUCKET": "ledgerline-of-a-team",
     "AWS_DEFAULT_REGION": "eu-central-1",
 }
@@ -53,7 +54,7 @@ def test_the_storage_takes_the_settings_without_connecting(home):
     done = process_config(DagsterPostgresStorage.config_type(), given)
     assert done.success, done.errors
     url = utils.pg_url_from_config(done.value)
-    assert url == "postgresql://ledgerline:of-a-test@db.invalid:5432/dagster?sslmode=require"
+    assert url == "postgresql+psycopg2://ledgerline:of-a-test@db.invalid:5432/dagster?sslmode=verify-full"
 
 
 def test_logs_of_steps_go_to_the_bucket_without_connecting(home):

@@ -10,8 +10,19 @@ from ledgerline.errors import ConfigurationError
 from resources import _knowledge_graph, build_resources
 from resources.environment import ROOT, child_variables, read_settings, worker_variables
 from resources.knowledge_graph import SqliteKnowledgeGraph
+from resources.lake import s3_options
 from resources.neptune_graph import NeptuneKnowledgeGraph
 from resources.object_store import DirectoryObjectStore
+from resources.scope import scope_of
+
+BRANCH = {"DAGSTER_CLOUD_GIT_BRANCH": "fix/parser"}
+SCOPE = scope_of("branch", "fix/parser")
+AWS = {
+    "LEDGERLINE_BUCKET": "team",
+    "SAGEMAKER_ROLE_ARN": "arn:aws:iam::123456789012:role/x",
+    "SAGEMAKER_IMAGE_URI": "image",
+    "LEDGERLINE_DATABASE_URL": "postgresql+psycopg://ledgerline@db.example.com/ledgerline",
+}
 
 
 def test_without_any_variable_everything_is_local_and_in_the_checkout() -> None:
@@ -22,7 +33,7 @@ def test_without_any_variable_everything_is_local_and_in_the_checkout() -> None:
 
 def test_all_local_state_is_below_the_home(tmp_path: Path) -> None:
     settings = read_settings(variables={"LEDGERLINE_HOME": str(tmp_path)})
-    places = [settings.sample_archive, settings.dagster_home, settings.lake, settings.objects]
+    places = [settings.sample_archive, settings.dagster_home, Path(settings.lake), settings.objects]
     assert all(tmp_path in place.parents for place in places)
     assert settings.database_url == f"sqlite:///{tmp_path}/ledgerline.db"
 
@@ -155,7 +166,7 @@ def test_a_rate_that_is_no_number_is_named() -> None:
 
 def test_the_graph_is_on_neptune_where_an_endpoint_is_named_each_environment_apart() -> None:
     endpoint = "wss://graph.cluster-a1b2.us-east-1.neptune.amazonaws.com:8182/gremlin"
-    given = {"NEPTUNE_ENDPOINT": endpoint, "LEDGERLINE_BUCKET": "b", "AWS_DEFAULT_REGION": "eu-west-1"}
+    given = {"NEPTUNE_ENDPOINT": endpoint, "LEDGERLINE_BUCKET": "b", "AWS_DEFAULT_REGION": "eu-west-1"} | BRANCH
     namespaces = set()
     for environment in ("local", "branch", "prod"):
         settings = read_settings(environment, variables=given)
@@ -163,7 +174,7 @@ def test_the_graph_is_on_neptune_where_an_endpoint_is_named_each_environment_apa
         assert isinstance(graph, NeptuneKnowledgeGraph)
         assert (graph.endpoint, graph.region, graph.iam, graph.loader_role_arn) == (endpoint, "eu-west-1", True, "")
         namespaces.add(graph.namespace)
-    assert namespaces == {"ledgerline-local", "ledgerline-branch", "ledgerline-prod"}
+    assert namespaces == {"ledgerline-local", SCOPE, "ledgerline-prod"}
     assert isinstance(_knowledge_graph(read_settings(variables={}), None), SqliteKnowledgeGraph)
 
 
@@ -202,8 +213,10 @@ def test_the_candidate_index_is_embedded_unless_a_server_is_named() -> None:
     assert type(build_resources(settings=settings)["candidate_index_store"]).__name__ == "TantivyCandidateIndex"
 
 
-@pytest.mark.parametrize("environment", ["local", "branch", "prod"])
-def test_each_environment_has_indices_of_its_own_on_a_named_server(environment: str) -> None:
+@pytest.mark.parametrize(
+    ("environment", "prefix"), [("local", "ledgerline-local"), ("branch", SCOPE), ("prod", "ledgerline-prod")]
+)
+def test_each_environment_has_indices_of_its_own_on_a_named_server(environment: str, prefix: str) -> None:
     variables = {
         "OPENSEARCH_URL": "https://search.example.com",
         "OPENSEARCH_SERVICE": "es",
@@ -211,9 +224,10 @@ def test_each_environment_has_indices_of_its_own_on_a_named_server(environment: 
         "LEDGERLINE_BUCKET": "bucket",
         "SAGEMAKER_ROLE_ARN": "arn:aws:iam::123456789012:role/x",
         "SAGEMAKER_IMAGE_URI": "image",
+        **BRANCH,
     }
     index = build_resources(settings=read_settings(environment, variables=variables))["candidate_index_store"]
-    assert (index.prefix, index.service, index.region) == (f"ledgerline-{environment}", "es", "eu-west-1")
+    assert (index.prefix, index.service, index.region) == (prefix, "es", "eu-west-1")
 
 
 @pytest.mark.parametrize(
@@ -242,3 +256,61 @@ def test_a_switch_is_on_only_for_1() -> None:
     ]
     with pytest.raises(ConfigurationError, match="OPENSEARCH_NORI is 'no': set it to on or off"):
         read_settings(variables={"OPENSEARCH_NORI": "no"})
+
+
+def test_a_branch_has_names_of_its_own_in_every_store_and_prod_and_local_have_none_of_them() -> None:
+    """Whatever store is shared: the name of one environment is not the beginning of a name of another."""
+    made = [
+        build_resources(settings=read_settings(environment, variables=AWS | branch))
+        for environment, branch in (
+            ("prod", {}),
+            ("branch", {"DAGSTER_CLOUD_GIT_BRANCH": "fix/parser"}),
+            ("branch", {"DAGSTER_CLOUD_GIT_BRANCH": "fix-parser"}),
+        )
+    ]
+    prefixes = [one["sagemaker"].prefix + "-" for one in made]
+    assert not [one for one in prefixes for other in prefixes if one is not other and other.startswith(one)]
+    prod, branch, other = made
+    assert [one["object_store"].uri("a") for one in (prod, branch)] == ["s3://team/a", f"s3://team/{SCOPE}/a"]
+    assert [one["lake"].root for one in (prod, branch)] == ["s3://team/lake", f"s3://team/{SCOPE}/lake"]
+    assert [one["filing_ledger"].branch_schema for one in (prod, branch)] == ["", SCOPE.replace("-", "_")]
+    assert branch["release_ledger"].branch_schema == branch["filing_ledger"].branch_schema
+    for read in (
+        lambda one: one["object_store"].prefix,
+        lambda one: one["lake"].root,
+        lambda one: one["filing_ledger"].branch_schema,
+    ):
+        assert read(branch) != read(other)
+
+
+def test_a_branch_without_a_name_is_refused_because_it_would_share_its_state() -> None:
+    with pytest.raises(
+        ConfigurationError, match="LEDGERLINE_ENV=branch needs the name of the branch: set DAGSTER_CLOUD"
+    ):
+        build_resources(settings=read_settings("branch", variables=AWS))
+    named = read_settings("branch", variables={**AWS, "DAGSTER_CLOUD_DEPLOYMENT_NAME": "9f8e7d6c"})
+    assert named.scope.startswith("ledgerline-b-9f8e7d6-")
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql+psycopg://kim:hunter2@host/db", "holds a password.*set LEDGERLINE_DATABASE_PASSWORD"),
+        ("postgresql+psycopg://kim@host/db?password=hunter2", "holds a password"),
+        ("mysql://kim:hunter2@host/db", "is no database: write it as postgresql"),
+        ("postgresql+psycopg://host", "is no database"),
+        ("postgresql+psycopg://host:port/db", "is no database"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_refused_and_no_password_is_shown(url: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        read_settings(variables={"LEDGERLINE_DATABASE_URL": url})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_objects_and_lake_are_encrypted_with_the_key_that_is_named() -> None:
+    made = build_resources(settings=read_settings("prod", variables={**AWS, "LEDGERLINE_KMS_KEY_ID": "alias/team"}))
+    assert (made["object_store"].kms_key_id, made["object_store"].kms_bucket_key) == ("alias/team", True)
+    assert made["lake"].storage_options["AWS_SSE_KMS_KEY_ID"] == "alias/team"
+    plain = build_resources(settings=read_settings("prod", variables=AWS))
+    assert plain["lake"].storage_options == s3_options(region="us-east-1")

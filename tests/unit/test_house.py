@@ -93,7 +93,7 @@ def test_an_empty_variable_is_one_that_is_not_set(tmp_path):
 
 
 def test_the_home_can_be_moved(tmp_path):
-    assert read_settings(variables={"LEDGERLINE_HOME": str(tmp_path)}).lake == tmp_path / "lake"
+    assert read_settings(variables={"LEDGERLINE_HOME": str(tmp_path)}).lake == str(tmp_path / "lake")
 
 
 def test_a_python_that_is_too_old_gets_one_sentence_with_the_remedy():

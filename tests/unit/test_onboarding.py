@@ -16,6 +16,7 @@ from typing import BinaryIO
 import pyarrow as pa
 import pytest
 
+from ledgerline.errors import Overtaken
 from ledgerline.filings import onboarding
 from ledgerline.filings.onboarding import KILLS, MOST_TRIES, DayReport, next_delay, onboard_day
 from ledgerline.filings.ports import KnownFilings, NotYetThere, Poll, RegulatorUnavailable
@@ -80,6 +81,14 @@ class FakeObjects:
 
     def put_file(self, uri: str, path: str | Path) -> str:
         return self.put(uri, Path(path).read_bytes())
+
+    def stamp(self, uri: str) -> str | None:
+        return hashlib.sha256(self.held[uri]).hexdigest() if uri in self.held else None
+
+    def put_unless_changed(self, uri: str, body: bytes, *, stamp: str | None) -> str:
+        if self.stamp(uri) != stamp:
+            raise Overtaken(f"{uri} was written meanwhile: run this again.")
+        return self.put(uri, body)
 
     def get(self, uri: str) -> bytes:
         return self.held[uri]
