@@ -47,6 +47,7 @@ def build_defs(
     from resources import build_resources
     from sensors.automation import automation
     from sensors.days import archive_days, map_new_filings, new_filings
+    from sensors.experiments import catch_up_experiments
     from sensors.failures import run_failures
     from sensors.releases import approved_models, waiting_candidates
 
@@ -94,6 +95,7 @@ def build_defs(
             approved_models(found),
             waiting_candidates(found),
             run_failures(found),
+            catch_up_experiments,
         ],
         resources=resources,
     )

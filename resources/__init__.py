@@ -107,8 +107,19 @@ def _knowledge_graph(settings: Settings, object_store: Any) -> Any:
     )
 
 
-def _embedded(settings: Settings, object_store: Any) -> dict[str, Any]:
+def _experiments(settings: Settings, object_store: Any) -> Any:
     from resources.experiments import MlflowExperiments
+
+    if settings.mlflow_url:
+        return MlflowExperiments(tracking_uri=settings.mlflow_url, object_store=object_store)
+    return MlflowExperiments(
+        tracking_uri=f"sqlite:///{settings.home / 'mlflow.db'}",
+        artifact_uri=(settings.home / "mlflow").as_uri(),
+        object_store=object_store,
+    )
+
+
+def _embedded(settings: Settings, object_store: Any) -> dict[str, Any]:
     from resources.filing_ledger import SqlFilingLedger
     from resources.lake import DeltaLake
     from resources.listings import BundledListings, RegulatorListings
@@ -138,9 +149,7 @@ def _embedded(settings: Settings, object_store: Any) -> dict[str, Any]:
             poll_seconds=0.2,
         ),
         "release_ledger": SqlReleaseLedger(database_url=settings.database_url),
-        "experiments": MlflowExperiments(
-            tracking_uri=f"sqlite:///{settings.home / 'mlflow.db'}", artifact_uri=(settings.home / "mlflow").as_uri()
-        ),
+        "experiments": _experiments(settings, object_store),
         "notifier": LogNotifier(state_path=str(settings.home / "alerts.db")),
     }
 

@@ -68,6 +68,7 @@ class Settings:
     opensearch_url: str  # "": the candidate index is embedded
     opensearch_service: OpenSearchService
     opensearch_nori: bool  # OPENSEARCH_NORI is on
+    mlflow_url: str  # "": experiments are in a SQLite file
 
     @property
     def required_bucket(self) -> str:
@@ -178,6 +179,7 @@ def read_settings(environment: str | None = None, *, variables: Mapping[str, str
             given.get("OPENSEARCH_URL", ""), given.get("OPENSEARCH_SERVICE") or "none"
         ),
         opensearch_nori=_on("OPENSEARCH_NORI", given.get("OPENSEARCH_NORI") or "off"),
+        mlflow_url=_mlflow(given.get("MLFLOW_TRACKING_URI") or ""),
     )
 
 
@@ -212,6 +214,28 @@ def _opensearch_service(url: str, service: str) -> OpenSearchService:
                 "serverless collection."
             )
     return service  # type: ignore[return-value]  # checked above
+
+
+def _mlflow(url: str) -> str:
+    """The URL of a server, if it holds no secret. Raises ConfigurationError that shows none."""
+    if not url:
+        return ""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigurationError(
+            "MLFLOW_TRACKING_URI is no address of an MLflow server: write it as https://<host>, with :<port> if not 443, or "
+            "leave it out to keep experiments below the home."
+        )
+    if parts.username or parts.password:
+        raise ConfigurationError(
+            "MLFLOW_TRACKING_URI holds a user or password, which would be logged: take them out, and set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+        )
+    return url
 
 
 def _listed(text: str) -> tuple[str, ...]:
