@@ -46,8 +46,8 @@ def build_defs(
     from platform_assets.knowledge_graph import knowledge_graph
     from resources import build_resources
     from sensors.automation import automation
+    from sensors.catch_up import catch_up_alerts, catch_up_experiments
     from sensors.days import archive_days, map_new_filings, new_filings
-    from sensors.experiments import catch_up_experiments
     from sensors.failures import run_failures
     from sensors.releases import approved_models, waiting_candidates
 
@@ -96,6 +96,7 @@ def build_defs(
             waiting_candidates(found),
             run_failures(found),
             catch_up_experiments,
+            catch_up_alerts,
         ],
         resources=resources,
     )

@@ -157,9 +157,6 @@ def _embedded(settings: Settings, object_store: Any) -> dict[str, Any]:
 def _aws(settings: Settings, object_store: Any) -> dict[str, Any]:
     """What differs from the embedded platform on AWS. Lake and ledgers stay embedded until their ports have a
     production implementation; a team then shares them through one volume."""
-    from dagster import EnvVar
-
-    from resources.notifier import SlackNotifier
     from resources.sagemaker import SageMaker
 
     return {
@@ -171,4 +168,17 @@ def _aws(settings: Settings, object_store: Any) -> dict[str, Any]:
             role_arn=settings.required_role,
             image=settings.required_image,
         ),
-    } | ({"notifier": SlackNotifier(token=EnvVar("SLACK_BOT_TOKEN"))} if settings.slack else {})
+    } | ({"notifier": _slack(settings)} if settings.slack else {})
+
+
+def _slack(settings: Settings) -> Any:
+    from dagster import EnvVar
+
+    from resources.notifier import SlackNotifier
+
+    return SlackNotifier(
+        token=EnvVar("SLACK_BOT_TOKEN"),
+        channels=dict(settings.slack_channels),
+        default_channel=settings.slack_default_channel,
+        state_path=str(settings.home / "alerts.db"),
+    )

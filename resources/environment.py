@@ -7,6 +7,7 @@ Belongs here: names, defaults and validation of every variable. Which implementa
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ class Settings:
     dart_url: str
     edgar_per_second: float
     slack: bool  # SLACK_BOT_TOKEN is set
+    slack_channels: Mapping[str, str]  # owner -> channel
+    slack_default_channel: str
     bucket: str
     region: str
     sagemaker_role: str
@@ -160,6 +163,8 @@ def read_settings(environment: str | None = None, *, variables: Mapping[str, str
         dart_url=given.get("DART_URL") or "https://opendart.fss.or.kr",
         edgar_per_second=number_of("EDGAR_PER_SECOND", given.get("EDGAR_PER_SECOND") or "5"),
         slack=bool(given.get("SLACK_BOT_TOKEN")),
+        slack_channels=_channels(given.get("LEDGERLINE_SLACK_CHANNELS") or "{}"),
+        slack_default_channel=given.get("LEDGERLINE_SLACK_DEFAULT_CHANNEL") or "#ledgerline",
         bucket=given.get("LEDGERLINE_BUCKET") or DEFAULT_BUCKET,
         region=given.get("AWS_DEFAULT_REGION") or "us-east-1",
         sagemaker_role=given.get("SAGEMAKER_ROLE_ARN", ""),
@@ -236,6 +241,19 @@ def _mlflow(url: str) -> str:
             "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
         )
     return url
+
+
+def _channels(text: str) -> Mapping[str, str]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(name, str) and name for name in found.values()):
+        raise ConfigurationError(
+            f"LEDGERLINE_SLACK_CHANNELS is {text!r}: write owners and their channels as a JSON object, "
+            'e.g. {"team:quant": "#quant"}.'
+        )
+    return found
 
 
 def _listed(text: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ Both are looked at through MLflow's own client. The schema of SQLite is made onc
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from resources import build_resources
 from resources.environment import read_settings
 from resources.experiments import RUN_TAG, SETTLED_SECONDS, MlflowExperiments, make_schema
 from resources.object_store import DirectoryObjectStore
-from sensors.experiments import catch_up_experiments
+from sensors.catch_up import catch_up_experiments
 from tests.servers.proxy import Answer, Forward, Proxy, Request
 
 
@@ -152,6 +153,12 @@ def test_nothing_is_written_into_the_working_directory(tracking, monkeypatch, tm
     with tracking.experiments.run(tracking.name, dagster_run_id="r", tags={}) as run:
         run.artifact("evaluation.json", b"{}")
     assert list(here.iterdir()) == []
+
+
+def test_the_settings_of_the_process_stay_as_they_are(tracking):
+    before = {name: text for name, text in os.environ.items() if "TRACKING_URI" in name or "EXPERIMENT" in name}
+    tracking.log("r")
+    assert {name: text for name, text in os.environ.items() if "TRACKING_URI" in name or "EXPERIMENT" in name} == before
 
 
 def test_what_the_store_will_never_take_is_set_aside_and_holds_up_nobody(tracking):

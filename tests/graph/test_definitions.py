@@ -95,7 +95,7 @@ SCHEDULES = {  # name -> cron, zone, job, running from the start
 }
 SENSORS = {  # seconds between ticks
     "automation": 30, "new_filings": 30, "archive_days": 300, "approved_models": 15, "waiting_candidates": 60,
-    "run_failures": 30, "catch_up_experiments": 300,
+    "run_failures": 30, "catch_up_experiments": 300, "catch_up_alerts": 60,
 }  # fmt: skip
 RESOURCES = {
     "candidate_index_store", "compute", "experiments", "filing_ledger", "knowledge_graph_store", "lake",

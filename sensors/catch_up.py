@@ -1,9 +1,10 @@
-"""The sensor that writes what an experiment store missed while it was down. How, and what waits, is the port's business."""
+"""Sensors that bring what could not be delivered while a server was down. What waits, and how, is the business of its port."""
 
 from __future__ import annotations
 
 import dagster as dg
 
+from ledgerline.ports import Notifier
 from ledgerline.release.ports import CaughtUp, Experiments
 
 
@@ -15,6 +16,17 @@ from ledgerline.release.ports import CaughtUp, Experiments
 )
 def catch_up_experiments(experiments: dg.ResourceParam[Experiments]) -> dg.SkipReason:
     return dg.SkipReason(told(experiments.catch_up()))
+
+
+@dg.sensor(
+    name="catch_up_alerts",
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Sends alerts that wait: Slack was down or busy, or the hour was full.",
+)
+def catch_up_alerts(notifier: dg.ResourceParam[Notifier]) -> dg.SkipReason:
+    sent, waiting = notifier.catch_up()
+    return dg.SkipReason(f"{sent} alert(s) sent late, {waiting} wait." if sent or waiting else "No alert waits.")
 
 
 def told(done: CaughtUp) -> str:
