@@ -44,6 +44,7 @@ def build_defs(
     from platform_assets.checks import ticker_mappings as ticker_mapping_checks
     from platform_assets.components.model_project import model_project_definitions
     from platform_assets.knowledge_graph import knowledge_graph
+    from platform_assets.sql_tables import sql_table_assets
     from resources import build_resources
     from sensors.automation import automation
     from sensors.catch_up import catch_up_alerts, catch_up_experiments
@@ -71,6 +72,7 @@ def build_defs(
             ticker_mappings.ticker_mappings,
             monitoring.mapping_quality,
             onboarding_monitor.onboarding_monitor,
+            *sql_table_assets(resources["sql_source"].tables()),
         ],
         asset_checks=[
             filings_checks.no_filing_waits,

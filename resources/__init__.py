@@ -107,6 +107,15 @@ def _knowledge_graph(settings: Settings, object_store: Any) -> Any:
     )
 
 
+def _sql_source(settings: Settings) -> Any:
+    from dagster import EnvVar
+
+    from resources.sql_source import SqlSource
+
+    url: Any = EnvVar("LEDGERLINE_SQL_URL") if settings.sql else ""
+    return SqlSource(url=url, tables_file=settings.sql_tables, query_seconds=settings.sql_seconds)
+
+
 def _experiments(settings: Settings, object_store: Any) -> Any:
     from resources.experiments import MlflowExperiments
 
@@ -122,7 +131,7 @@ def _experiments(settings: Settings, object_store: Any) -> Any:
 def _embedded(settings: Settings, object_store: Any) -> dict[str, Any]:
     from resources.filing_ledger import SqlFilingLedger
     from resources.lake import DeltaLake
-    from resources.listings import BundledListings, RegulatorListings
+    from resources.listings import BundledListings, RegulatorListings, SqlListings
     from resources.notifier import LogNotifier
     from resources.release_ledger import SqlReleaseLedger
     from resources.sagemaker import SageMaker
@@ -131,9 +140,11 @@ def _embedded(settings: Settings, object_store: Any) -> dict[str, Any]:
     regulators = _regulators(settings, filing_ledger, object_store)
     bundled = BundledListings(root=str(ROOT / "sample" / "facts"))
     listings = RegulatorListings(bundled=bundled, regulators=regulators, object_store=object_store)
+    sql = _sql_source(settings)
     over_http = (settings.edgar_over_http or settings.dart_over_http) and not settings.archive
     return {
-        "listings_source": listings if over_http else bundled,
+        "listings_source": SqlListings(source=sql) if settings.sql_listings else listings if over_http else bundled,
+        "sql_source": sql,
         "regulators": regulators,
         "filing_ledger": filing_ledger,
         "object_store": object_store,

@@ -71,6 +71,10 @@ class Settings:
     opensearch_url: str  # "": the candidate index is embedded
     opensearch_service: OpenSearchService
     opensearch_nori: bool  # OPENSEARCH_NORI is on
+    sql: bool  # LEDGERLINE_SQL_URL is set
+    sql_listings: bool  # LEDGERLINE_LISTINGS is sql
+    sql_tables: str  # the file that declares what is copied; "": nothing
+    sql_seconds: int  # the longest that a query may take
     mlflow_url: str  # "": experiments are in a SQLite file
 
     @property
@@ -184,6 +188,10 @@ def read_settings(environment: str | None = None, *, variables: Mapping[str, str
             given.get("OPENSEARCH_URL", ""), given.get("OPENSEARCH_SERVICE") or "none"
         ),
         opensearch_nori=_on("OPENSEARCH_NORI", given.get("OPENSEARCH_NORI") or "off"),
+        sql=bool(given.get("LEDGERLINE_SQL_URL")),
+        sql_listings=_sql_listings(given),
+        sql_tables=_sql_tables(given),
+        sql_seconds=int(number_of("LEDGERLINE_SQL_SECONDS", given.get("LEDGERLINE_SQL_SECONDS") or "600")),
         mlflow_url=_mlflow(given.get("MLFLOW_TRACKING_URI") or ""),
     )
 
@@ -241,6 +249,24 @@ def _mlflow(url: str) -> str:
             "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
         )
     return url
+
+
+def _sql_listings(given: Mapping[str, str]) -> bool:
+    chosen = given.get("LEDGERLINE_LISTINGS") or "files"
+    if chosen not in ("files", "sql"):
+        raise ConfigurationError(
+            f"LEDGERLINE_LISTINGS is {chosen!r}: set it to files, or to sql for a database of yours."
+        )
+    if chosen == "sql" and not given.get("LEDGERLINE_SQL_URL"):
+        raise ConfigurationError("LEDGERLINE_LISTINGS=sql needs LEDGERLINE_SQL_URL: set it to the URL of the database.")
+    return chosen == "sql"
+
+
+def _sql_tables(given: Mapping[str, str]) -> str:
+    path = given.get("LEDGERLINE_SQL_TABLES") or ""
+    if path and not given.get("LEDGERLINE_SQL_URL"):
+        raise ConfigurationError("LEDGERLINE_SQL_TABLES needs LEDGERLINE_SQL_URL: set it to the URL of the database.")
+    return str(Path(path).expanduser().resolve()) if path else ""
 
 
 def _channels(text: str) -> Mapping[str, str]:

@@ -100,6 +100,7 @@ SENSORS = {  # seconds between ticks
 RESOURCES = {
     "candidate_index_store", "compute", "experiments", "filing_ledger", "knowledge_graph_store", "lake",
     "listings_source", "notifier", "object_store", "regulators", "release_ledger", "sagemaker",
+    "sql_source",
 }  # fmt: skip
 VARIABLES = {
     "LEDGERLINE_BUCKET": "ledgerline-of-a-team",
