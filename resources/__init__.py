@@ -107,6 +107,12 @@ def _knowledge_graph(settings: Settings, object_store: Any) -> Any:
     )
 
 
+def _engine(settings: Settings) -> Any:
+    from resources.engine import OneProcessEngine, RayEngine
+
+    return RayEngine(address=settings.ray_address) if settings.engine == "ray" else OneProcessEngine()
+
+
 def _sql_source(settings: Settings) -> Any:
     from dagster import EnvVar
 
@@ -145,6 +151,7 @@ def _embedded(settings: Settings, object_store: Any) -> dict[str, Any]:
     return {
         "listings_source": SqlListings(source=sql) if settings.sql_listings else listings if over_http else bundled,
         "sql_source": sql,
+        "engine": _engine(settings),
         "regulators": regulators,
         "filing_ledger": filing_ledger,
         "object_store": object_store,

@@ -19,6 +19,7 @@ from ledgerline.errors import ConfigurationError
 
 Environment = Literal["local", "branch", "prod"]
 ComputeKind = Literal["subprocess", "ecs"]
+EngineKind = Literal["one-process", "ray"]
 OpenSearchService = Literal["none", "es", "aoss"]  # who signs: nobody, for a domain, for a serverless collection
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_BUCKET = "ledgerline"
@@ -71,6 +72,8 @@ class Settings:
     opensearch_url: str  # "": the candidate index is embedded
     opensearch_service: OpenSearchService
     opensearch_nori: bool  # OPENSEARCH_NORI is on
+    engine: EngineKind
+    ray_address: str  # "": on this machine
     sql: bool  # LEDGERLINE_SQL_URL is set
     sql_listings: bool  # LEDGERLINE_LISTINGS is sql
     sql_tables: str  # the file that declares what is copied; "": nothing
@@ -188,6 +191,8 @@ def read_settings(environment: str | None = None, *, variables: Mapping[str, str
             given.get("OPENSEARCH_URL", ""), given.get("OPENSEARCH_SERVICE") or "none"
         ),
         opensearch_nori=_on("OPENSEARCH_NORI", given.get("OPENSEARCH_NORI") or "off"),
+        engine=_engine(given.get("LEDGERLINE_ENGINE") or "one-process"),
+        ray_address=_ray_address(given.get("RAY_ADDRESS") or ""),
         sql=bool(given.get("LEDGERLINE_SQL_URL")),
         sql_listings=_sql_listings(given),
         sql_tables=_sql_tables(given),
@@ -249,6 +254,21 @@ def _mlflow(url: str) -> str:
             "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
         )
     return url
+
+
+def _engine(name: str) -> EngineKind:
+    if name not in get_args(EngineKind):
+        raise ConfigurationError(f"LEDGERLINE_ENGINE is {name!r}: set it to one of {', '.join(get_args(EngineKind))}.")
+    return name  # type: ignore[return-value]  # checked above
+
+
+def _ray_address(address: str) -> str:
+    """Ray's own other addresses find a cluster by guessing, which is not what a platform should do."""
+    if address and (not address.startswith("ray://") or not urlsplit(address).hostname):
+        raise ConfigurationError(
+            f"RAY_ADDRESS is {address!r}: set it to ray://<host>:10001 of a cluster's head, or leave it out for this machine."
+        )
+    return address
 
 
 def _sql_listings(given: Mapping[str, str]) -> bool:

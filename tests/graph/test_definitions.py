@@ -100,7 +100,7 @@ SENSORS = {  # seconds between ticks
 RESOURCES = {
     "candidate_index_store", "compute", "experiments", "filing_ledger", "knowledge_graph_store", "lake",
     "listings_source", "notifier", "object_store", "regulators", "release_ledger", "sagemaker",
-    "sql_source",
+    "sql_source", "engine",
 }  # fmt: skip
 VARIABLES = {
     "LEDGERLINE_BUCKET": "ledgerline-of-a-team",
