@@ -35,6 +35,10 @@ def _compute(settings: Settings) -> Any:
     parallel: dict[str, Any] = {"parallel": settings.compute_parallel} if settings.compute_parallel else {}
     if settings.compute == "subprocess":
         return SubprocessCompute(**parallel)
+    if settings.compute == "ray":
+        from resources.ray_compute import RayCompute
+
+        return RayCompute(address=settings.ray_address, **parallel)
     settings.require_ecs()
     return EcsCompute(
         region=settings.region,

@@ -22,7 +22,7 @@ R = TypeVar("R")
 
 
 class OneProcessEngine(ConfigurableResource):
-    """Here, one after the other: the twin, and the fastest below ten million documents (docs/operations.md)."""
+    """Here, one after the other: the twin, and the choice below ten million documents (docs/operations.md)."""
 
     def map(self, function: Callable[[str], R], texts: Sequence[str]) -> Iterator[R]:
         return OneProcess().map(function, texts)
@@ -40,7 +40,7 @@ class RayEngine(ConfigurableResource):
 
     def map(self, function: Callable[[str], R], texts: Sequence[str]) -> Iterator[R]:
         """See `ledgerline.engines.Engine`. Each text and each answer crosses a process border once."""
-        ray = self._connected()
+        ray = connected(self.address)
         shards = self.shards or max(1, int(ray.cluster_resources().get("CPU", 1)))
         run = ray.remote(_answers)
         under_way: deque[list[tuple[list[int], Any]]] = deque()
@@ -73,34 +73,36 @@ class RayEngine(ConfigurableResource):
                 "memory, then run this again; nothing is half-written."
             ) from error
 
-    def _connected(self) -> Any:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        try:
-            import ray
-        except ImportError:
-            raise ConfigurationError(
-                "LEDGERLINE_ENGINE=ray needs Ray: install the extra `ray`, or leave LEDGERLINE_ENGINE out."
-            ) from None
-        if ray.is_initialized():
-            return ray
-        try:
-            if self.address:
-                ray.init(address=self.address, log_to_driver=False)
-            else:
-                here = {"env_vars": {"PYTHONPATH": str(ROOT)}}
-                ray.init(
-                    address="local",
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    _node_ip_address="127.0.0.1",
-                    runtime_env=here,
-                )
-        except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
-            raise LedgerlineError(
-                f"Ray at {self.address or 'this machine'} cannot be used ({str(error).splitlines()[0]}): see that its head runs, "
-                "that RAY_ADDRESS names it, and that its token is in RAY_AUTH_TOKEN where it asks for one."
-            ) from error
+
+def connected(address: str) -> Any:
+    """Ray, connected to a cluster, or started on this machine, once a process."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError:
+        raise ConfigurationError(
+            "LEDGERLINE_ENGINE=ray needs Ray: install the extra `ray`, or leave LEDGERLINE_ENGINE out."
+        ) from None
+    if ray.is_initialized():
         return ray
+    try:
+        if address:
+            ray.init(address=address, log_to_driver=False)
+        else:
+            here = {"env_vars": {"PYTHONPATH": str(ROOT)}}
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                log_to_driver=False,
+                _node_ip_address="127.0.0.1",
+                runtime_env=here,
+            )
+    except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
+        raise LedgerlineError(
+            f"Ray at {address or 'this machine'} cannot be used ({str(error).splitlines()[0]}): see that its head runs, "
+            "that RAY_ADDRESS names it, and that its token is in RAY_AUTH_TOKEN where it asks for one."
+        ) from error
+    return ray
 
 
 def _answers(function: Callable[[str], R], texts: Sequence[str]) -> list[R]:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from ledgerline.errors import ConfigurationError
 
 Environment = Literal["local", "branch", "prod"]
-ComputeKind = Literal["subprocess", "ecs"]
+ComputeKind = Literal["subprocess", "ecs", "ray"]
 EngineKind = Literal["one-process", "ray"]
 OpenSearchService = Literal["none", "es", "aoss"]  # who signs: nobody, for a domain, for a serverless collection
 ROOT = Path(__file__).resolve().parents[1]
@@ -154,7 +154,7 @@ def read_settings(environment: str | None = None, *, variables: Mapping[str, str
         raise ConfigurationError(
             f"LEDGERLINE_ENV is {name!r}, which is no environment; set it to one of {', '.join(get_args(Environment))}."
         )
-    compute = given.get("LEDGERLINE_COMPUTE") or "subprocess"
+    compute = given.get("LEDGERLINE_COMPUTE") or ("ray" if given.get("LEDGERLINE_ENGINE") == "ray" else "subprocess")
     if compute not in get_args(ComputeKind):
         raise ConfigurationError(
             f"LEDGERLINE_COMPUTE is {compute!r}, which runs nothing; set it to one of {', '.join(get_args(ComputeKind))}."
