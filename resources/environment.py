@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -369,6 +370,20 @@ def child_variables(settings: Settings) -> dict[str, str]:
     if settings.archive:
         variables["LEDGERLINE_ARCHIVE"] = str(settings.archive)
     return variables
+
+
+@contextmanager
+def kept_variables(*names: str) -> Iterator[None]:
+    """Puts variables back as they were: for a library that sets them."""
+    before = {name: os.environ.get(name) for name in names}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def worker_variables(*, aws: bool) -> dict[str, str]:

@@ -32,6 +32,7 @@ from ledgerline.errors import LedgerlineError
 from ledgerline.ports import ObjectStore
 from ledgerline.release.experiment_records import ExperimentRecord, Spool
 from ledgerline.release.ports import CaughtUp
+from resources.environment import kept_variables
 
 # mlflow keeps the tracking URI and the active experiment in globals of the process, so runs are written one at a time.
 _ONE_AT_A_TIME = threading.Lock()
@@ -193,7 +194,8 @@ class MlflowExperiments(dg.ConfigurableResource):
         }
         _in_time(end)
         job = _DagsterRun(job_name=record.experiment)
-        with _variables_stay():
+        # mlflow tells its tracking URI and experiment to child processes by variables, which are settings of ours.
+        with kept_variables("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID"):
             mlflow: Any = MlFlow(_ResourceContext(dg.get_dagster_logger("mlflow"), job, record.dagster_run_id, config))
         _in_time(end)
         if record.params:
@@ -311,21 +313,6 @@ def _runs_of(client: Any, experiments: list[str], dagster_run_id: str) -> list[A
     """Runs of a Dagster run: those that were written to before empty ones, then by their ids."""
     found = client.search_runs(experiments, filter_string=f"tags.{RUN_TAG} = '{dagster_run_id}'")
     return sorted(found, key=lambda run: (ENDED_TAG not in run.data.tags, run.info.run_id))
-
-
-@contextmanager
-def _variables_stay() -> Iterator[None]:
-    """mlflow tells its tracking URI and experiment to child processes by variables, which are settings of ours."""
-    names = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID")
-    before = {name: os.environ.get(name) for name in names}
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _log_artifact(mlflow: Any, name: str, body: bytes) -> None:
