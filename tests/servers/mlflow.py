@@ -49,6 +49,10 @@ class MlflowServer:
         self.kill()
         shutil.rmtree(self._home, ignore_errors=True)
 
+    @property
+    def log(self) -> Path:
+        return self._home / "log"
+
     def start(self) -> None:
         """Start and wait until it answers."""
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port)]
