@@ -189,8 +189,12 @@ class Compute(Protocol):
 
 
 class Notifier(Protocol):
-    """Tells the owner of an asset something, at most once per key."""
+    """Tells the owner of an asset something, at most once per key, in the owner's channel or the one that is named."""
 
-    def notify(self, owner: str, title: str, text: str, key: str) -> bool:
-        """Send once: True if it went out, False if `key` was already sent or too much was sent within the hour."""
+    def notify(self, owner: str, title: str, text: str, key: str, channel: str | None = None) -> bool:
+        """Send once: True if it went out now, False if `key` is known already, or waits since it cannot be sent now."""
+        ...
+
+    def catch_up(self) -> tuple[int, int]:
+        """Send what waits; how many alerts went out, and how many wait still."""
         ...

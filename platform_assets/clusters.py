@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from ledgerline.engines import Engine
 from ledgerline.ports import Lake, ObjectStore
 from platform_assets.days import SINGLE_RUN, days_of, derive_days
 from platform_assets.documents import documents
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
     pool="clusters",  # one state for all days: two runs at once would each lose the other's documents
 )
 def clusters(
-    context: dg.AssetExecutionContext, object_store: dg.ResourceParam[ObjectStore], lake: dg.ResourceParam[Lake]
+    context: dg.AssetExecutionContext,
+    object_store: dg.ResourceParam[ObjectStore],
+    lake: dg.ResourceParam[Lake],
+    engine: dg.ResourceParam[Engine],
 ) -> dg.MaterializeResult:
     """The cluster of each document, the document it was linked to, how alike they are, and the rare words they share.
 
@@ -40,7 +44,7 @@ def clusters(
     # All days are assigned and the state is kept before the lake has a row: if the run dies in between, the next one gives
     # the same answers again. Writing it once and not per day is what a backfill of many days lives on.
     for _, source, day in days_of(context):
-        cluster_rows(*day_rows(lake, source, day), state)
+        cluster_rows(*day_rows(lake, source, day), state, engine)
     # The pool keeps runs of one instance apart; a run from a shell, beside it, is refused here before it loses documents.
     object_store.put_unless_changed(uri, state.to_bytes(), stamp=stamp)
 

@@ -46,8 +46,10 @@ def build_defs(
     from platform_assets.components.model_project import model_project_definitions
     from platform_assets.knowledge_graph import knowledge_graph
     from platform_assets.releases import release_ledger_asset
+    from platform_assets.sql_tables import sql_table_assets
     from resources import build_resources
     from sensors.automation import automation
+    from sensors.catch_up import catch_up_alerts, catch_up_experiments
     from sensors.days import archive_days, map_new_filings, new_filings
     from sensors.failures import run_failures
     from sensors.releases import (
@@ -79,6 +81,7 @@ def build_defs(
             monitoring.mapping_quality,
             onboarding_monitor.onboarding_monitor,
             release_ledger_asset,
+            *sql_table_assets(resources["sql_source"].tables()),
         ],
         asset_checks=[
             filings_checks.no_filing_waits,
@@ -107,6 +110,8 @@ def build_defs(
             release_ledger_rows,
             mappings_after_release,
             run_failures(found),
+            catch_up_experiments,
+            catch_up_alerts,
         ],
         resources=resources,
     )

@@ -66,6 +66,10 @@ def _compute(settings: Settings) -> Any:
     parallel: dict[str, Any] = {"parallel": settings.compute_parallel} if settings.compute_parallel else {}
     if settings.compute == "subprocess":
         return SubprocessCompute(**parallel)
+    if settings.compute == "ray":
+        from resources.ray_compute import RayCompute
+
+        return RayCompute(address=settings.ray_address, **parallel)
     settings.require_ecs()
     return EcsCompute(
         region=settings.region,
@@ -138,12 +142,38 @@ def _knowledge_graph(settings: Settings, object_store: Any) -> Any:
     )
 
 
+def _engine(settings: Settings) -> Any:
+    from resources.engine import OneProcessEngine, RayEngine
+
+    return RayEngine(address=settings.ray_address) if settings.engine == "ray" else OneProcessEngine()
+
+
+def _sql_source(settings: Settings) -> Any:
+    from dagster import EnvVar
+
+    from resources.sql_source import SqlSource
+
+    url: Any = EnvVar("LEDGERLINE_SQL_URL") if settings.sql else ""
+    return SqlSource(url=url, tables_file=settings.sql_tables, query_seconds=settings.sql_seconds)
+
+
+def _experiments(settings: Settings, object_store: Any) -> Any:
+    from resources.experiments import MlflowExperiments
+
+    if settings.mlflow_url:
+        return MlflowExperiments(tracking_uri=settings.mlflow_url, object_store=object_store)
+    return MlflowExperiments(
+        tracking_uri=f"sqlite:///{settings.home / 'mlflow.db'}",
+        artifact_uri=(settings.home / "mlflow").as_uri(),
+        object_store=object_store,
+    )
+
+
 def _embedded(settings: Settings, object_store: Any) -> dict[str, Any]:
     from dagster import EnvVar
 
-    from resources.experiments import MlflowExperiments
     from resources.filing_ledger import SqlFilingLedger
-    from resources.listings import BundledListings, RegulatorListings
+    from resources.listings import BundledListings, RegulatorListings, SqlListings
     from resources.notifier import LogNotifier
     from resources.release_ledger import SqlReleaseLedger
     from resources.sagemaker import SageMaker
@@ -155,9 +185,12 @@ def _embedded(settings: Settings, object_store: Any) -> dict[str, Any]:
     regulators = _regulators(settings, filing_ledger, object_store)
     bundled = BundledListings(root=str(ROOT / "sample" / "facts"))
     listings = RegulatorListings(bundled=bundled, regulators=regulators, object_store=object_store)
+    sql = _sql_source(settings)
     over_http = (settings.edgar_over_http or settings.dart_over_http) and not settings.archive
     return {
-        "listings_source": listings if over_http else bundled,
+        "listings_source": SqlListings(source=sql) if settings.sql_listings else listings if over_http else bundled,
+        "sql_source": sql,
+        "engine": _engine(settings),
         "regulators": regulators,
         "filing_ledger": filing_ledger,
         "object_store": object_store,
@@ -174,18 +207,13 @@ def _embedded(settings: Settings, object_store: Any) -> dict[str, Any]:
         "release_ledger": SqlReleaseLedger(
             database_url=settings.database_url, password=password, branch_schema=settings.database_schema
         ),
-        "experiments": MlflowExperiments(
-            tracking_uri=f"sqlite:///{settings.home / 'mlflow.db'}", artifact_uri=(settings.home / "mlflow").as_uri()
-        ),
+        "experiments": _experiments(settings, object_store),
         "notifier": LogNotifier(state_path=str(settings.home / "alerts.db")),
     }
 
 
 def _aws(settings: Settings, object_store: Any) -> dict[str, Any]:
     """What differs from the embedded platform on AWS, beside the stores that settings of their own choose."""
-    from dagster import EnvVar
-
-    from resources.notifier import SlackNotifier
     from resources.sagemaker import SageMaker
 
     return {
@@ -196,4 +224,17 @@ def _aws(settings: Settings, object_store: Any) -> dict[str, Any]:
             role_arn=settings.required_role,
             image=settings.required_image,
         ),
-    } | ({"notifier": SlackNotifier(token=EnvVar("SLACK_BOT_TOKEN"))} if settings.slack else {})
+    } | ({"notifier": _slack(settings)} if settings.slack else {})
+
+
+def _slack(settings: Settings) -> Any:
+    from dagster import EnvVar
+
+    from resources.notifier import SlackNotifier
+
+    return SlackNotifier(
+        token=EnvVar("SLACK_BOT_TOKEN"),
+        channels=dict(settings.slack_channels),
+        default_channel=settings.slack_default_channel,
+        state_path=str(settings.home / "alerts.db"),
+    )

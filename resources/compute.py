@@ -262,7 +262,9 @@ class _FargateTask:
         self._ran = False
         with ExitStack() as stack:
             stack.callback(self._remove_messages)
-            session = stack.enter_context(_s3_session(aws, split_uri(self._messages)[1], extras, step))
+            session = stack.enter_context(
+                _s3_session(aws.bucket, aws.s3, aws.compute.poll_seconds, split_uri(self._messages)[1], extras, step)
+            )
             self._launch(session.get_bootstrap_env_vars(), step)
             self._stack = stack.pop_all()
 
@@ -415,7 +417,9 @@ def _ecs_errors(compute: EcsCompute) -> Iterator[None]:
 
 
 @contextmanager
-def _s3_session(aws: _Aws, prefix: str, extras: dict[str, Any], step: Any) -> Iterator[Any]:
+def _s3_session(
+    bucket: str, client: Any, interval: float, prefix: str, extras: dict[str, Any], step: Any
+) -> Iterator[Any]:
     """A Pipes session through S3, all of it below `prefix`: a role then needs no more of the bucket."""
     from dagster_aws.pipes import PipesS3ContextInjector, PipesS3MessageReader
 
@@ -428,8 +432,8 @@ def _s3_session(aws: _Aws, prefix: str, extras: dict[str, Any], step: Any) -> It
     with open_pipes_session(
         context=step,
         extras=extras,
-        context_injector=PipesS3ContextInjector(bucket=aws.bucket, client=aws.s3, key_prefix=f"{prefix}/context/"),
-        message_reader=Messages(bucket=aws.bucket, client=aws.s3, interval=aws.compute.poll_seconds),
+        context_injector=PipesS3ContextInjector(bucket=bucket, client=client, key_prefix=f"{prefix}/context/"),
+        message_reader=Messages(bucket=bucket, client=client, interval=interval),
     ) as session:
         yield session
 

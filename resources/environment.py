@@ -8,8 +8,10 @@ to AWS where they use them (`resources/secrets.py`).
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -19,7 +21,8 @@ from ledgerline.errors import ConfigurationError
 from resources.scope import schema_of, scope_of
 
 Environment = Literal["local", "branch", "prod"]
-ComputeKind = Literal["subprocess", "ecs"]
+ComputeKind = Literal["subprocess", "ecs", "ray"]
+EngineKind = Literal["one-process", "ray"]
 OpenSearchService = Literal["none", "es", "aoss"]  # who signs: nobody, for a domain, for a serverless collection
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_BUCKET = "ledgerline"
@@ -53,6 +56,8 @@ class Settings:
     dart_url: str
     edgar_per_second: float
     slack: bool  # SLACK_BOT_TOKEN is set
+    slack_channels: Mapping[str, str]  # owner -> channel
+    slack_default_channel: str
     bucket: str
     region: str
     sagemaker_role: str
@@ -85,6 +90,14 @@ class Settings:
     def object_prefix(self) -> str:
         """What the keys of a branch's objects begin with; prod's and local's lie at the root of their bucket."""
         return self.scope if self.environment == "branch" else ""
+
+    engine: EngineKind
+    ray_address: str  # "": on this machine
+    sql: bool  # LEDGERLINE_SQL_URL is set
+    sql_listings: bool  # LEDGERLINE_LISTINGS is sql
+    sql_tables: str  # the file that declares what is copied; "": nothing
+    sql_seconds: int  # the longest that a query may take
+    mlflow_url: str  # "": experiments are in a SQLite file
 
     @property
     def required_bucket(self) -> str:
@@ -168,7 +181,7 @@ def read_settings(environment: str | None = None, *, variables: Mapping[str, str
         raise ConfigurationError(
             f"LEDGERLINE_ENV is {name!r}, which is no environment; set it to one of {', '.join(get_args(Environment))}."
         )
-    compute = given.get("LEDGERLINE_COMPUTE") or "subprocess"
+    compute = given.get("LEDGERLINE_COMPUTE") or ("ray" if given.get("LEDGERLINE_ENGINE") == "ray" else "subprocess")
     if compute not in get_args(ComputeKind):
         raise ConfigurationError(
             f"LEDGERLINE_COMPUTE is {compute!r}, which runs nothing; set it to one of {', '.join(get_args(ComputeKind))}."
@@ -184,6 +197,8 @@ def read_settings(environment: str | None = None, *, variables: Mapping[str, str
         dart_url=given.get("DART_URL") or "https://opendart.fss.or.kr",
         edgar_per_second=number_of("EDGAR_PER_SECOND", given.get("EDGAR_PER_SECOND") or "5"),
         slack=bool(given.get("SLACK_BOT_TOKEN")),
+        slack_channels=_channels(given.get("LEDGERLINE_SLACK_CHANNELS") or "{}"),
+        slack_default_channel=given.get("LEDGERLINE_SLACK_DEFAULT_CHANNEL") or "#ledgerline",
         bucket=given.get("LEDGERLINE_BUCKET") or DEFAULT_BUCKET,
         region=given.get("AWS_DEFAULT_REGION") or "us-east-1",
         sagemaker_role=given.get("SAGEMAKER_ROLE_ARN", ""),
@@ -208,6 +223,13 @@ def read_settings(environment: str | None = None, *, variables: Mapping[str, str
         database_password=bool(given.get("LEDGERLINE_DATABASE_PASSWORD")),
         kms_key_id=given.get("LEDGERLINE_KMS_KEY_ID", ""),
         kms_bucket_key=_on("LEDGERLINE_KMS_BUCKET_KEY", given.get("LEDGERLINE_KMS_BUCKET_KEY") or "on"),
+        engine=_engine(given.get("LEDGERLINE_ENGINE") or "one-process"),
+        ray_address=_ray_address(given.get("RAY_ADDRESS") or ""),
+        sql=bool(given.get("LEDGERLINE_SQL_URL")),
+        sql_listings=_sql_listings(given),
+        sql_tables=_sql_tables(given),
+        sql_seconds=int(number_of("LEDGERLINE_SQL_SECONDS", given.get("LEDGERLINE_SQL_SECONDS") or "600")),
+        mlflow_url=_mlflow(given.get("MLFLOW_TRACKING_URI") or ""),
     )
 
 
@@ -263,6 +285,74 @@ def _database(url: str) -> str:
             "LEDGERLINE_DATABASE_PASSWORD to it, or to a reference to it (secretsmanager://<name>#password)."
         )
     return url
+
+
+def _mlflow(url: str) -> str:
+    """The URL of a server, if it holds no secret. Raises ConfigurationError that shows none."""
+    if not url:
+        return ""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigurationError(
+            "MLFLOW_TRACKING_URI is no address of an MLflow server: write it as https://<host>, with :<port> if not 443, or "
+            "leave it out to keep experiments below the home."
+        )
+    if parts.username or parts.password:
+        raise ConfigurationError(
+            "MLFLOW_TRACKING_URI holds a user or password, which would be logged: take them out, and set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+        )
+    return url
+
+
+def _engine(name: str) -> EngineKind:
+    if name not in get_args(EngineKind):
+        raise ConfigurationError(f"LEDGERLINE_ENGINE is {name!r}: set it to one of {', '.join(get_args(EngineKind))}.")
+    return name  # type: ignore[return-value]  # checked above
+
+
+def _ray_address(address: str) -> str:
+    """Ray's own other addresses find a cluster by guessing, which is not what a platform should do."""
+    if address and (not address.startswith("ray://") or not urlsplit(address).hostname):
+        raise ConfigurationError(
+            f"RAY_ADDRESS is {address!r}: set it to ray://<host>:10001 of a cluster's head, or leave it out for this machine."
+        )
+    return address
+
+
+def _sql_listings(given: Mapping[str, str]) -> bool:
+    chosen = given.get("LEDGERLINE_LISTINGS") or "files"
+    if chosen not in ("files", "sql"):
+        raise ConfigurationError(
+            f"LEDGERLINE_LISTINGS is {chosen!r}: set it to files, or to sql for a database of yours."
+        )
+    if chosen == "sql" and not given.get("LEDGERLINE_SQL_URL"):
+        raise ConfigurationError("LEDGERLINE_LISTINGS=sql needs LEDGERLINE_SQL_URL: set it to the URL of the database.")
+    return chosen == "sql"
+
+
+def _sql_tables(given: Mapping[str, str]) -> str:
+    path = given.get("LEDGERLINE_SQL_TABLES") or ""
+    if path and not given.get("LEDGERLINE_SQL_URL"):
+        raise ConfigurationError("LEDGERLINE_SQL_TABLES needs LEDGERLINE_SQL_URL: set it to the URL of the database.")
+    return str(Path(path).expanduser().resolve()) if path else ""
+
+
+def _channels(text: str) -> Mapping[str, str]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(name, str) and name for name in found.values()):
+        raise ConfigurationError(
+            f"LEDGERLINE_SLACK_CHANNELS is {text!r}: write owners and their channels as a JSON object, "
+            'e.g. {"team:quant": "#quant"}.'
+        )
+    return found
 
 
 def _listed(text: str) -> tuple[str, ...]:
@@ -332,6 +422,20 @@ def child_variables(settings: Settings) -> dict[str, str]:
     if settings.archive:
         variables["LEDGERLINE_ARCHIVE"] = str(settings.archive)
     return variables
+
+
+@contextmanager
+def kept_variables(*names: str) -> Iterator[None]:
+    """Puts variables back as they were: for a library that sets them."""
+    before = {name: os.environ.get(name) for name in names}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def worker_variables(*, aws: bool) -> dict[str, str]:

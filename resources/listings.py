@@ -1,6 +1,7 @@
-"""Where dated facts about companies come from: the bundled files, or those with the regulators' own lists merged in.
+"""Where dated facts about companies come from: the bundled files, those with the regulators' own lists merged in, or a
+team's own database.
 
-Both implement `ledgerline.names.ports.ListingsSource`. What a list means and how it joins what is known is in
+All implement `ledgerline.names.ports.ListingsSource`. What a list means and how it joins what is known is in
 `ledgerline.names.listings`; how a regulator is asked is in `resources.regulators`.
 """
 
@@ -13,6 +14,7 @@ from dagster import ConfigurableResource, ResourceDependency
 
 from ledgerline.ports import ObjectStore
 from resources.regulators import ReferenceFile, RegulatorSet
+from resources.sql_source import SqlSource
 
 if TYPE_CHECKING:
     from ledgerline.names.facts import Facts
@@ -72,3 +74,42 @@ class RegulatorListings(ConfigurableResource):
         if not self.object_store.exists(uri):
             self.object_store.put(uri, file.body)
         return uri
+
+
+class SqlListings(ConfigurableResource):
+    """The four tables of `ledgerline.names.tables`, as tables or views of these names in a team's own database.
+
+    The database is the truth: what was known before does not come in. Dates are ISO text or dates. `securities` has one
+    more column, `position`: 1 for a company's preferred ticker, since rows of a database have no order.
+    """
+
+    source: SqlSource
+
+    def load(self, report: Callable[[str], None], known: "Facts | None" = None) -> "Facts":
+        """All four tables. Raises LedgerlineError if one cannot be read, or companies or tickers are gone by the half."""
+        import pyarrow as pa
+
+        from ledgerline.errors import LedgerlineError
+        from ledgerline.names.facts import Facts, check_facts
+        from ledgerline.names.tables import TABLES
+        from ledgerline.projects.sql_tables import ColumnType
+
+        kinds: dict[str, ColumnType] = {"string": "string", "bool": "bool", "int32": "int64"}
+        tables = {}
+        for name, schema in TABLES.items():
+            columns = {field.name: kinds[str(field.type)] for field in schema}
+            order = ["company_id", *(["position"] if name == "securities" else schema.names[1:])]
+            query = f"SELECT {', '.join(columns)} FROM {name} ORDER BY {', '.join(order)}"  # noqa: S608 - names of ours
+            chunks = list(self.source.chunks(query, columns))
+            empty = pa.Table.from_pylist([], schema=schema)
+            tables[name] = pa.concat_tables([empty, *(chunk.cast(schema) for chunk in chunks)]).combine_chunks()
+        facts = check_facts(Facts(**tables), "the database of LEDGERLINE_SQL_URL")
+        for name in ("companies", "securities"):
+            rows, before = getattr(facts, name).num_rows, getattr(known, name).num_rows if known else 0
+            if rows == 0 or 2 * rows < before:
+                raise LedgerlineError(
+                    f"{name} in the database of LEDGERLINE_SQL_URL has {rows:,} rows, where {before:,} are known: see whether "
+                    "it is being loaded, then run this again."
+                )
+        report(f"{facts.companies.num_rows:,} companies and {facts.names.num_rows:,} names from the database")
+        return facts

@@ -5,8 +5,11 @@ A sensor and not a hook: hooks of jobs never fire for runs of automation, and a 
 
 from __future__ import annotations
 
+import hashlib
 import re
+import time
 from collections.abc import Sequence
+from datetime import datetime, timezone
 
 import dagster as dg
 
@@ -18,11 +21,23 @@ from platform_assets.owners import DATA_PLATFORM
 
 LOGGED_STEPS = ("model", "evaluation")  # the assets of a project that open an MLflow run
 PROCESS_ENDED = re.compile(r"terminated by signal|unexpectedly exited|crashed|timed out", re.IGNORECASE)
+# Tags of runs that are started by themselves. Of these a failure is told once a day, and of the others each.
+BY_ITSELF = (
+    "dagster/schedule_name",
+    "dagster/sensor_name",
+    "dagster/auto_materialize",
+    "dagster/from_automation_condition",
+)
+NOT_AGAIN = "It is started by itself; if it fails like this again today, you are not told again."
+CHANGING = re.compile(r"\b[0-9a-f-]*\d[0-9a-f:.-]*\b")
 AD_HOC = "__ASSET_JOB"  # Dagster's name for runs of automation and of assets that were picked by hand
 
 
 def run_failures(projects: Sequence[ModelProject]) -> dg.SensorDefinition:
-    """One alert per failed run to the owner of the first asset that failed; open MLflow runs of it end FAILED."""
+    """One alert to the owner of the first asset that failed; open MLflow runs of it end FAILED.
+
+    One per failed run; of runs that start by themselves one a day for each job, partition and kind of error.
+    """
     channels = {project.name: project.config.slack for project in projects}
     logged = {dg.AssetKey([project.name, step]) for project in projects for step in LOGGED_STEPS}
 
@@ -43,12 +58,17 @@ def run_failures(projects: Sequence[ModelProject]) -> dg.SensorDefinition:
             step, error = what_failed(context)
             assets = planned.get(step or "") or [key for keys in planned.values() for key in keys]
             job = run.job_name if run.job_name != AD_HOC else f"{AD_HOC} ({_names(planned)})"
+            text = failure_text(job=job, partition=partition_of(run), step=step, error=error, run_id=run.run_id)
+            repeats = starts_by_itself(run)
             channel = channels.get(assets[0].path[0]) if assets else None
             notifier.notify(
-                channel or owner_of(context.repository_def, assets[0] if assets else None),
+                owner_of(context.repository_def, assets[0] if assets else None),
                 f"{run.job_name if run.job_name != AD_HOC else 'A run of assets'} failed",
-                failure_text(job=job, partition=partition_of(run), step=step, error=error, run_id=run.run_id),
-                f"failed run {run.run_id}",
+                f"{text}\n{NOT_AGAIN}" if repeats else text,
+                repeated_key(job, partition_of(run), step, error, ended_on(context.instance, run))
+                if repeats
+                else f"failed run {run.run_id}",
+                channel=channel,
             )
         finally:
             # Importing mlflow takes seconds: only for runs that may have logged something.
@@ -57,6 +77,24 @@ def run_failures(projects: Sequence[ModelProject]) -> dg.SensorDefinition:
                 context.log.info("%d MLflow run(s) of %s were left open and are FAILED now.", ended, run.run_id)
 
     return tell
+
+
+def starts_by_itself(run: dg.DagsterRun) -> bool:
+    """Whether nobody asked for this run: a schedule, a sensor or automation will start its like again, to fail again."""
+    return any(run.tags.get(tag) for tag in BY_ITSELF)
+
+
+def repeated_key(job: str, partition: str | None, step: str | None, error: str, day: str) -> str:
+    """The same for failures of one kind on one day. Numbers, digests and times in the error do not make another kind."""
+    kind = hashlib.sha256(CHANGING.sub("#", error.lower()).encode("utf-8", "replace")).hexdigest()[:16]
+    return f"failed {job} {partition or ''} {step or ''} {kind} {day}"
+
+
+def ended_on(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+    """The day (UTC) on which a run ended, the same however late the sensor looks."""
+    record = instance.get_run_record_by_id(run.run_id)
+    ended = record.end_time if record and record.end_time else time.time()
+    return datetime.fromtimestamp(ended, timezone.utc).date().isoformat()
 
 
 def planned_assets(instance: dg.DagsterInstance, run_id: str) -> dict[str, list[dg.AssetKey]]:

@@ -92,7 +92,13 @@ def waiting_candidates(projects: Sequence[ModelProject]) -> dg.SensorDefinition:
             if question is None:
                 continue
             key, text = question
-            told = notifier.notify(project.told, f"A model of {project.name} waits for an approval", text, key)
+            told = notifier.notify(
+                project.config.owner,
+                f"A model of {project.name} waits for an approval",
+                text,
+                key,
+                channel=project.config.slack,
+            )
             waiting[project.name] = "told now" if told else "told before"
         said = ", ".join(f"{name} ({state})" for name, state in waiting.items())
         return dg.SkipReason(f"Waits for an approval: {said}." if said else "No candidate waits for an approval.")
@@ -164,7 +170,9 @@ def release_drift(projects: Sequence[ModelProject]) -> dg.SensorDefinition:
         for name, text in changed.items():
             if text:
                 key = f"drift {name} {release_ledger.head()[0]} {text}"
-                notifier.notify(named[name].told, f"{name} is not as released", drift_text(named[name], text), key)
+                project = named[name]
+                title, said = f"{name} is not as released", drift_text(project, text)
+                notifier.notify(project.config.owner, title, said, key, channel=project.config.slack)
         return dg.SensorResult(
             asset_events=[_drift_evaluation(named[name], text) for name, text in changed.items()],
             skip_reason="; ".join(f"{name}: {text}" for name, text in found.items() if text) or NO_DRIFT,

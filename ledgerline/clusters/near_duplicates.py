@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 
 from ledgerline.clusters.features import FIGURE_BIT, LEVEL_SHIFT, MAX_FEATURES, MAX_LEVEL, U32, Features, extract
 from ledgerline.clusters.index import FeatureIndex, GrowingArray
+from ledgerline.engines import Engine, OneProcess
 from ledgerline.errors import LedgerlineError
 
 Relation = Literal["copy", "revision", "near_duplicate"]
@@ -158,19 +159,27 @@ class NearDuplicates:
     def __len__(self) -> int:
         return len(self._ids)
 
-    def assign(self, documents: Sequence[ClusterDocument]) -> list[Link]:
-        """Link each document, in order of arrival, and remember it; a document_id seen before gets its old answer."""
-        return [self._link(self._number(document)) for document in documents]
+    def assign(self, documents: Sequence[ClusterDocument], engine: Engine | None = None) -> list[Link]:
+        """Link each document, in order of arrival, and remember it; a document_id seen before gets its old answer.
 
-    def _number(self, document: ClusterDocument) -> int:
-        known = self._numbers.get(document.document_id)
-        return self._add(document) if known is None else known
+        Texts are hashed on `engine` (in this process unless given); linking needs all documents before and is done here,
+        so that the answers and the state are the same to the byte.
+        """
+        new: dict[str, str] = {}
+        for one in documents:
+            if one.document_id not in self._numbers:
+                new.setdefault(one.document_id, one.text)
+        features = (engine or OneProcess()).map(extract, list(new.values()))
+        links = []
+        for document in documents:
+            number = self._numbers.get(document.document_id)
+            links.append(self._link(self._add(document, next(features)) if number is None else number))
+        return links
 
-    def _add(self, document: ClusterDocument) -> int:
+    def _add(self, document: ClusterDocument, features: Features) -> int:
         number = len(self._ids)
         if not self._index.holds(number + 1):
             self._rebuild_index()
-        features = extract(document.text)
         self._index.count(features.ids)
         issuer, form = _fingerprint(document.issuer), _fingerprint(form_family(document.form))
         nearest: _Nearest | None = None

@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from ledgerline.clusters.near_duplicates import ClusterDocument, NearDuplicates
 from ledgerline.clusters.tables import CLUSTERS
+from ledgerline.engines import Engine
 from ledgerline.ports import ObjectStore
 
 
@@ -14,10 +15,13 @@ def load_state(objects: ObjectStore, uri: str) -> NearDuplicates:
     return NearDuplicates.from_bytes(objects.get(uri)) if objects.exists(uri) else NearDuplicates()
 
 
-def cluster_rows(documents: pa.Table, filings: pa.Table, state: NearDuplicates) -> pa.Table:
+def cluster_rows(
+    documents: pa.Table, filings: pa.Table, state: NearDuplicates, engine: Engine | None = None
+) -> pa.Table:
     """Rows (schema CLUSTERS) of a day's documents with text, assigned in the order in which they became available.
 
-    `filings` gives each filing's parties: the issuer, who makes a revision a revision. `state` learns the documents.
+    `filings` gives each filing's parties: the issuer, who makes a revision a revision. `state` learns the documents; their
+    texts are hashed on `engine`.
     """
     parties = dict(zip(filings["filing_id"].to_pylist(), filings["party_ids"].to_pylist(), strict=True))
     arrived = sorted(
@@ -33,7 +37,8 @@ def cluster_rows(documents: pa.Table, filings: pa.Table, state: NearDuplicates) 
                 form=row["type"] or row["form"],
             )
             for row in arrived
-        ]
+        ],
+        engine,
     )
     rows = [
         {

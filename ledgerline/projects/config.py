@@ -91,11 +91,6 @@ class ModelProject:
         return rollout_of(self.config.serving.rollout)
 
     @property
-    def told(self) -> str:
-        """Who hears of candidates that wait, failures and drift: the Slack channel of config.yaml, else the owner."""
-        return self.config.slack or self.config.owner
-
-    @property
     def dataset_digest(self) -> str:
         """Hex sha256 of what the dataset of config.yaml asks for."""
         return hashlib.sha256(self.config.dataset.model_dump_json().encode()).hexdigest()

@@ -39,8 +39,21 @@ class ReleaseLedger(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class CaughtUp:
+    """What a try to write what waits came to: records written, still waiting, and refused for good; why some wait."""
+
+    written: int
+    waiting: int
+    refused: int = 0
+    reason: str = ""
+
+
 class ExperimentRun(Protocol):
-    """One open run. Values are kept as they are logged; `artifact` keeps a file under the run."""
+    """One run, written when its block ends; `artifact` keeps a file under it.
+
+    `run_id` is set then: the id of the run in the store, or a sentence that says why it is not written yet.
+    """
 
     run_id: str
 
@@ -63,9 +76,14 @@ class Experiments(Protocol):
     def run(
         self, experiment: str, *, dagster_run_id: str, tags: Mapping[str, str]
     ) -> AbstractContextManager[ExperimentRun]:
-        """Open the run; it ends FINISHED, or FAILED if the block raises."""
+        """The run ends FINISHED, or FAILED if the block raises. A store that is down or slow neither fails nor holds up
+        anything: what was logged waits then, and `catch_up` writes it."""
         ...
 
     def mark_failed(self, dagster_run_id: str) -> int:
         """End every run that this Dagster run left RUNNING as FAILED (a killed process). Returns how many."""
+        ...
+
+    def catch_up(self) -> CaughtUp:
+        """Write what waits for the store, each value once. Never raises for a store that is down."""
         ...

@@ -276,13 +276,12 @@ def _model(project: ModelProject) -> dg.AssetsDefinition:
         with experiments.run(project.name, dagster_run_id=context.run.run_id, tags=tags) as run:
             run.params(project.config.hyperparameters)
             run.metrics(trained.metrics)
-            run_id = run.run_id
         record = {name: getattr(trained, name) for name in ModelProvenance.model_fields if name != "dataset_digest"}
         return dg.MaterializeResult(
             data_version=dg.DataVersion(trained.model_digest),
             metadata={
                 **ModelProvenance(**record, dataset_digest=dataset.digest).metadata(),
-                "experiment run": run_id,
+                "experiment run": run.run_id,
                 "metrics": table([{"metric": name, "value": value} for name, value in sorted(trained.metrics.items())]),
                 "hyperparameters": dict(project.config.hyperparameters),
             },
@@ -319,7 +318,8 @@ def _evaluation(project: ModelProject) -> dg.AssetsDefinition:
             run.metrics({name: value for name, value in found.report.metrics.items() if value is not None})
             run.artifact("evaluation.json", found.report.to_json())
         return dg.MaterializeResult(
-            data_version=dg.DataVersion(found.report.digest), metadata=_evaluation_metadata(found)
+            data_version=dg.DataVersion(found.report.digest),
+            metadata={**_evaluation_metadata(found), "experiment run": run.run_id},
         )
 
     return evaluation

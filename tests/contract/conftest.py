@@ -1,5 +1,5 @@
 """Servers that the contract suites share, each started once per session on a free loopback port: an S3 by moto,
-PostgreSQL where it is installed, Gremlin Server and OpenSearch where there are Java and Maven."""
+PostgreSQL and MLflow where they are installed, Gremlin Server and OpenSearch where there are Java and Maven."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 import pytest
 
 from tests.servers.gremlin import GremlinServer, NoGremlinServer, running_gremlin
+from tests.servers.mlflow import MlflowServer, NoMlflow
 from tests.servers.opensearch import NoOpenSearch, OpenSearchServer
 from tests.servers.postgres import NoPostgres, running_postgres
 
@@ -118,6 +119,19 @@ def opensearch_url() -> Iterator[str]:
                 pytest.fail(f"CI needs this server: {missing}")
             pytest.skip(str(missing))
         yield server.url
+
+
+@pytest.fixture(scope="session")
+def mlflow_server() -> Iterator[MlflowServer]:
+    """Skipped, with the reason, where it cannot be had; a failure in CI, where it must."""
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(MlflowServer())
+        except NoMlflow as missing:
+            if os.environ.get("CI") == "true":
+                pytest.fail(f"CI needs this server: {missing}")
+            pytest.skip(str(missing))
+        yield server
 
 
 @pytest.fixture

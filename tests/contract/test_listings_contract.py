@@ -1,9 +1,10 @@
-"""What every source of listings must do: the bundled facts, and those with the regulators' lists merged over HTTP."""
+"""What every source of listings must do: the bundled facts, those with the regulators' lists, and a database of SQL."""
 
 from __future__ import annotations
 
 import io
 import json
+import uuid
 import zipfile
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -13,6 +14,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
 
 from ledgerline.errors import ConfigurationError, LedgerlineError
 from ledgerline.filings.ports import Regulator, RegulatorUnavailable
@@ -26,9 +29,10 @@ from resources import build_resources
 from resources.environment import read_settings
 from resources.filing_ledger import SqlFilingLedger
 from resources.lake import DeltaLake
-from resources.listings import BundledListings, RegulatorListings
+from resources.listings import BundledListings, RegulatorListings, SqlListings
 from resources.object_store import DirectoryObjectStore
 from resources.regulators import DartHttp, EdgarHttp, RegulatorSet
+from resources.sql_source import SqlSource
 from tests.servers.regulator_server import KEY, RegulatorServer
 
 USER_AGENT = "Ledgerline Tests tests@example.com"
@@ -117,14 +121,58 @@ class World:
         self.now += timedelta(seconds=seconds)
 
 
+class Database:
+    """A schema of PostgreSQL of its own, with the tables of listings."""
+
+    def __init__(self, url: str) -> None:
+        self.schema = f"listings_{uuid.uuid4().hex[:8]}"
+        self.engine = create_engine(url)
+        self.url = make_url(url).update_query_dict({"options": f"-csearch_path={self.schema}"}).render_as_string(False)
+
+    def __enter__(self) -> Database:
+        self.execute(f"CREATE SCHEMA {self.schema}")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.execute(f"DROP SCHEMA {self.schema} CASCADE")
+        self.engine.dispose()
+
+    def create(self, table: str, rows: list[dict[str, Any]]) -> None:
+        kinds = {"string": "text", "bool": "boolean", "int32": "integer"}
+        columns = {field.name: kinds[str(field.type)] for field in TABLES[table]}
+        columns |= {name: "date" for name in ("valid_from", "valid_to") if name in columns}
+        columns |= {"position": "integer"} if table == "securities" else {}
+        self.execute(f"CREATE TABLE {self.schema}.{table} ({', '.join(f'{n} {kind}' for n, kind in columns.items())})")
+        for number, row in enumerate(rows):
+            values = dict.fromkeys(columns) | row | ({"position": number} if table == "securities" else {})
+            names = ", ".join(f":{name}" for name in columns)
+            self.execute(f"INSERT INTO {self.schema}.{table} VALUES ({names})", values)
+
+    def execute(self, statement: str, values: dict[str, Any] | None = None) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(text(statement), values or {})
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     with RegulatorServer(tmp_path / "served") as server:
         yield World(tmp_path, server)
 
 
-@pytest.fixture(params=["bundled", "over http"])
+@pytest.fixture
+def database(postgres_url: str) -> Iterator[Database]:
+    """The facts of BUNDLED in a schema of PostgreSQL of their own."""
+    with Database(postgres_url) as made:
+        for table, rows in BUNDLED.items():
+            made.create(table, rows)
+        made.create("successors", [])
+        yield made
+
+
+@pytest.fixture(params=["bundled", "over http", "sql"])
 def source(request: pytest.FixtureRequest, world: World) -> ListingsSource:
+    if request.param == "sql":
+        return SqlListings(source=SqlSource(url=request.getfixturevalue("database").url))
     return world.bundled if request.param == "bundled" else world.over_http()
 
 
@@ -153,6 +201,38 @@ def test_all_four_tables_come_in_their_schemas_and_something_is_reported(source:
 def test_loading_again_on_what_is_known_changes_nothing(source: ListingsSource) -> None:
     facts = source.load(quiet)
     assert source.load(quiet, facts) == facts
+
+
+# ------------------------------------------------------------------------------------------------------------ from SQL
+
+
+def test_a_preferred_ticker_comes_first_and_dates_are_iso_text(database: Database) -> None:
+    database.execute(
+        f"INSERT INTO {database.schema}.securities (company_id, ticker, exchange, valid_from, source, position) "
+        "VALUES ('cik:0000000001', 'AAA', 'NYSE', '2001-01-02', 'sec', 7)"
+    )
+    facts = SqlListings(source=SqlSource(url=database.url)).load(quiet)
+    of_one = [row for row in facts.securities.to_pylist() if row["company_id"] == "cik:0000000001"]
+    assert [(row["ticker"], row["valid_from"]) for row in of_one] == [("ONE", "2001-01-02"), ("AAA", "2001-01-02")]
+
+
+@pytest.mark.parametrize(
+    ("statement", "remedy"),
+    [
+        ("DROP TABLE {}.names", "correct the query"),
+        ("DELETE FROM {}.companies", "add the company or drop the row"),
+        ("TRUNCATE {0}.companies, {0}.securities, {0}.names", "has 0 rows, where 3 are known.*run this again"),
+        ("DELETE FROM {}.securities WHERE company_id <> 'cik:0000000001'", "has 1 rows, where 3 are known"),
+    ],
+)
+def test_a_database_that_is_not_whole_is_an_error_with_its_remedy(
+    database: Database, statement: str, remedy: str
+) -> None:
+    source = SqlListings(source=SqlSource(url=database.url))
+    known = source.load(quiet)
+    database.execute(statement.format(database.schema))
+    with pytest.raises(LedgerlineError, match=remedy):
+        source.load(quiet, known)
 
 
 # ----------------------------------------------------------------------------------------------------------- over HTTP
@@ -300,6 +380,7 @@ def test_the_listings_asset_dates_two_days_by_what_the_lake_holds(world: World) 
         ({"EDGAR_USER_AGENT": USER_AGENT}, RegulatorListings),
         ({"DART_API_KEY": KEY}, RegulatorListings),
         ({"DART_API_KEY": KEY, "LEDGERLINE_ARCHIVE": "/archive"}, BundledListings),
+        ({"LEDGERLINE_LISTINGS": "sql", "LEDGERLINE_SQL_URL": "postgresql+psycopg://h/d"}, SqlListings),
     ],
 )
 def test_the_regulators_lists_are_read_where_a_credential_is_given_and_no_archive_is_named(

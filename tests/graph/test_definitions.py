@@ -106,10 +106,12 @@ SCHEDULES = {  # name -> cron, zone, job, running from the start
 SENSORS = {  # seconds between ticks
     "automation": 30, "new_filings": 30, "archive_days": 300, "approved_models": 15, "waiting_candidates": 60,
     "run_failures": 30, "release_drift": 30, "release_ledger_rows": 60, "mappings_after_release": 30,
+    "catch_up_experiments": 300, "catch_up_alerts": 60,
 }  # fmt: skip
 RESOURCES = {
     "branch_state", "candidate_index_store", "compute", "experiments", "filing_ledger", "knowledge_graph_store", "lake",
     "listings_source", "notifier", "object_store", "regulators", "release_ledger", "sagemaker",
+    "sql_source", "engine",
 }  # fmt: skip
 VARIABLES = {
     "LEDGERLINE_BUCKET": "ledgerline-of-a-team",

@@ -9,7 +9,7 @@ import pytest
 
 from ledgerline.errors import PermanentFailure
 from platform_assets.failures import permanent_failures
-from sensors.failures import run_failures
+from sensors.failures import BY_ITSELF, NOT_AGAIN, repeated_key, run_failures
 from sensors.releases import waiting_candidates
 from tests.unit.release_fakes import World
 
@@ -21,7 +21,7 @@ class Alerts(dg.ConfigurableResource):
 
     folder: str
 
-    def notify(self, owner: str, title: str, text: str, key: str) -> bool:
+    def notify(self, owner: str, title: str, text: str, key: str, channel: str | None = None) -> bool:
         path = Path(self.folder) / key.replace("/", "_")
         if path.exists():
             return False
@@ -124,11 +124,21 @@ class Watch:
         )
         self.tick()  # the first one only sets the cursor
 
-    def run(self, job: str, assets: list[dg.AssetKey] | None = None, partition: str | None = None) -> str:
+    def run(
+        self,
+        job: str,
+        assets: list[dg.AssetKey] | None = None,
+        partition: str | None = None,
+        tags: dict[str, str] | None = None,
+    ) -> str:
         return (
             self.defs.resolve_job_def(job)
             .execute_in_process(
-                instance=self.instance, asset_selection=assets, partition_key=partition, raise_on_error=False
+                instance=self.instance,
+                asset_selection=assets,
+                partition_key=partition,
+                tags=tags,
+                raise_on_error=False,
             )
             .run_id
         )
@@ -176,6 +186,27 @@ def test_a_failure_is_told_once_however_often_the_sensor_is_killed_and_replayed(
     watch.run("read", partition="edgar:2024-07-25")
     watch.tick()
     assert len(watch.alerts.all()) == 2
+
+
+@pytest.mark.parametrize("tag", BY_ITSELF)
+def test_a_failure_that_repeats_by_itself_is_told_once_a_day_for_each_partition(watch, tag):
+    for partition in ("edgar:2024-07-25", "edgar:2024-07-25", "edgar:2024-07-26", "edgar:2024-07-25"):
+        watch.run("read", partition=partition, tags={tag: "onboard_edgar"})
+        watch.tick()
+    alerts = watch.alerts.all()
+    assert sorted(alert.split("partition ")[1][:16] for alert in alerts) == ["edgar:2024-07-25", "edgar:2024-07-26"]
+    assert all(alert.endswith(NOT_AGAIN) for alert in alerts)
+
+
+def test_numbers_and_times_make_no_other_kind_of_error_and_words_and_days_do():
+    def key(error: str, day: str = "2026-03-02") -> str:
+        return repeated_key("prove_edgar", None, "complete_days", error, day)
+
+    banned = "edgar may not be asked before 2026-11-21 11:34:28 UTC (run 34c734f1-4d72): 12 filings wait"
+    later = "edgar may not be asked before 2026-11-22 09:00:01 UTC (run 9a0734f1-bb72): 3 filings wait"
+    assert key(banned) == key(later)
+    assert key(banned) != key("edgar refuses the key")
+    assert key(banned) != key(banned, "2026-03-03")
 
 
 def test_a_permanent_failure_is_told_in_the_words_of_its_author(watch):

@@ -131,7 +131,11 @@ def test_ecs_is_refused_where_objects_are_in_a_folder() -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
-        ("LEDGERLINE_COMPUTE", "kubernetes", "is 'kubernetes', which runs nothing; set it to one of subprocess, ecs"),
+        (
+            "LEDGERLINE_COMPUTE",
+            "kubernetes",
+            "is 'kubernetes', which runs nothing; set it to one of subprocess, ecs, ray",
+        ),
         ("LEDGERLINE_COMPUTE_PARALLEL", "0", "is '0': set it to how many batches run at once, 1 to 100"),
         ("LEDGERLINE_COMPUTE_PARALLEL", "many", "is 'many': set it to how many batches run at once"),
         ("LEDGERLINE_COMPUTE_PARALLEL", "\u00b2", "set it to how many batches run at once"),
