@@ -30,7 +30,7 @@ def _utc_now() -> datetime:
     group_name="onboarding",
     owners=[DATA_PLATFORM],
     kinds={"python", "deltalake"},
-    retry_policy=dg.RetryPolicy(max_retries=2, delay=60),  # an outage of a regulator; a ban is waited for by the lease
+    retry_policy=dg.RetryPolicy(max_retries=2, delay=60),  # an outage; a ban outlasts them: ticks wait for its end
 )
 def filings(
     context: dg.AssetExecutionContext,
