@@ -11,6 +11,7 @@ from jobs.selections import onboard, prove_complete, refresh_listings
 from ledgerline.filings.ports import LedgerWithLease, Regulators
 from ledgerline.filings.records import Source
 from ledgerline.filings.times import SATURDAY, ZONES
+from ledgerline.ports import Lake
 from platform_assets.partitions import parse_partition_key, partition_key, source_day
 from platform_assets.runs import days_under_way
 
@@ -28,13 +29,14 @@ LIVE, LEFTOVERS, PROOF = "10", "5", "3"  # a day is first onboarded, then proved
 # several of them would fill the slots before the next tick of the live feed.
 CATCH_UP = "ledgerline/catch_up"
 BANNED = "{source} may not be asked before {until:%Y-%m-%d %H:%M:%S} UTC ({reason}); the first tick after it goes on."
+AT_WORK = "The run {run} of {key} is still at work."
 NOT_LIVE = "{source} is not read over HTTP here; the sensor `archive_days` reads the archive folder."
 
 
 def onboarding_schedule(source: Source) -> dg.ScheduleDefinition:
     """Every 10 minutes by day and every 30 by night, in the regulator's own zone; see `days_due` for which days.
 
-    A tick starts nothing for a day whose run is still at work; what came meanwhile is read by the next one, since a
+    A tick starts nothing while today's run is still at work, and none for another day at work; what came meanwhile is read by the next one, since a
     poll goes back to the last one that connected. The run key carries the moment: each tick is an attempt of its own.
     """
 
@@ -58,8 +60,11 @@ def onboarding_schedule(source: Source) -> dg.ScheduleDefinition:
         if not days:
             return dg.SkipReason(f"{source} publishes nothing at weekends, and no filing waits.")
         today = day_of(source, moment)
+        under_way = days_under_way(context.instance, ONBOARDING_JOBS, FILINGS)
+        if run := under_way.get(partition_key(source, today)):  # it takes along what it finds of other days
+            return dg.SkipReason(AT_WORK.format(run=run, key=partition_key(source, today)))
         tags = {day: {PRIORITY: LIVE} if day == today else catching_up(source, LEFTOVERS) for day in days}
-        return requests(context, source, days, tags)
+        return requests(context, source, days, tags, under_way)
 
     return tick
 
@@ -79,7 +84,10 @@ def proving_schedule(source: Source) -> dg.ScheduleDefinition:
         context: dg.ScheduleEvaluationContext,
         regulators: dg.ResourceParam[Regulators],
         filing_ledger: dg.ResourceParam[LedgerWithLease],
+        lake: dg.ResourceParam[Lake],
     ) -> list[dg.RunRequest] | dg.SkipReason:
+        from ledgerline.filings.completeness import still_asked_for
+
         moment = context.scheduled_execution_time
         if held := hold(source, moment, regulators, filing_ledger):
             return held
@@ -88,16 +96,17 @@ def proving_schedule(source: Source) -> dg.ScheduleDefinition:
         since = day_of(source, moment) - timedelta(days=PROVE_DAYS)
         proved = {claim.day for claim in filing_ledger.completions(source, since=since)}
         days = days_to_prove(source, moment, registered=registered, proved=proved)
-        at_work = {day for day in days if filing_ledger.pending(source, day)}
+        at_work = {day for day in days if still_asked_for(source, filing_ledger, lake, day)}
         free = [day for day in days if day not in at_work]
         if not free:
             return dg.SkipReason(
-                f"Filings of {', '.join(map(str, sorted(at_work)))} are still asked for."
+                f"Filings that belong to {', '.join(map(str, sorted(at_work)))} are still asked for."
                 if at_work
                 else f"Every ended day of {source} is proved complete."
             )
         config = dg.RunConfig(ops={"filings": {"config": {"recheck": True}}})
-        return requests(context, source, free, dict.fromkeys(free, catching_up(source, PROOF)), config)
+        tags = dict.fromkeys(free, catching_up(source, PROOF))
+        return requests(context, source, free, tags, days_under_way(context.instance, ONBOARDING_JOBS, FILINGS), config)
 
     return tick
 
@@ -121,14 +130,14 @@ def requests(
     source: Source,
     days: list[date],
     tags: dict[date, dict[str, str]],
+    under_way: dict[str, str],
     config: dg.RunConfig | None = None,
 ) -> list[dg.RunRequest] | dg.SkipReason:
     """A run for each day that none is at work on, registered as a partition; the reason where there is none."""
     keys = {day: partition_key(source, day) for day in days}
-    under_way = days_under_way(context.instance, ONBOARDING_JOBS, FILINGS)
     free = [day for day in days if keys[day] not in under_way][:MOST_DAYS]
     if not free:
-        return dg.SkipReason(f"The run {under_way[keys[days[0]]]} of {keys[days[0]]} is still at work.")
+        return dg.SkipReason(AT_WORK.format(run=under_way[keys[days[0]]], key=keys[days[0]]))
     context.instance.add_dynamic_partitions(str(source_day.name), [keys[day] for day in free])
     moment = context.scheduled_execution_time.isoformat()
     return [

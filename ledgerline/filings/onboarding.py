@@ -78,7 +78,8 @@ Clock = Callable[[], datetime]
 class DayReport:
     """What one call did, in filings: `discovered` by its poll, `new` to the ledger, then `published` and refused (by
     reason) by this call, and `waiting`: asked for in vain. `changed` of the `rechecked` had other bytes. `bytes` were
-    fetched by this call; `pages` were read by its poll, which `connected` to the one before or left a gap."""
+    fetched by this call; `pages` were read by its poll, which `connected` to the one before or left a gap. `named` are
+    other days of which the poll named filings that are due, newest first: a call without a poll takes them up."""
 
     source: Source
     day: date
@@ -92,6 +93,7 @@ class DayReport:
     connected: bool = True
     rechecked: int = 0
     changed: int = 0
+    named: tuple[date, ...] = ()
 
     @property
     def refused(self) -> int:
@@ -107,22 +109,26 @@ def onboard_day(
     day: date,
     clock: Clock,
     report: Report | None = None,
+    poll: bool = True,
     recheck: bool = False,
     batch_filings: int = BATCH_FILINGS,
     fetchers: int = FETCHERS,
 ) -> DayReport:
     """Bring every filing of the day into the lake, once; a second call adds nothing, not even a table version.
 
-    A refused body is a row with its reason and its bytes. With `recheck`, bodies published before are compared once with
-    what the regulator serves now; other bytes are a new version. Raises RegulatorUnavailable or ConfigurationError if the
+    Without `poll` it is what the ledger knows of already. A refused body is a row with its reason and its bytes. With
+    `recheck`, bodies published before are compared once with what the regulator serves now; other bytes are a new version.
+    Raises RegulatorUnavailable or ConfigurationError if the
     regulator cannot be read; what was fetched until then is published, and the next call goes on from there.
     """
     say = report or (lambda line: None)
-    poll, new = _poll(regulator, ledger, day, clock)
-    discovered = len({ref.filing_id for ref in poll.refs if ref.day == day})
-    say(
-        f"{regulator.source} {day}: {discovered} filings listed in {poll.pages} pages read, {new} new of this and other days"
-    )
+    read, new = _poll(regulator, ledger, day, clock) if poll else (Poll({}), 0)
+    discovered = len({ref.filing_id for ref in read.refs if ref.day == day})
+    if poll:
+        say(
+            f"{regulator.source} {day}: {discovered} filings listed in {read.pages} pages read, {new} new of this and "
+            "other days"
+        )
 
     _remove_scraps(Path(tempfile.gettempdir()), older_than=time.time() - SCRAP_SECONDS)
     with tempfile.TemporaryDirectory(prefix=BODIES_UNDER_WAY) as folder:
@@ -137,9 +143,12 @@ def onboard_day(
         except Exception:
             desk.give_up()
             raise
-    if poll.failure:
-        raise poll.failure
-    result = desk.result(discovered, new, poll)
+    if read.failure:
+        raise read.failure
+    named = {ref.day for ref in read.refs} - {day}
+    if named:
+        named &= set(ledger.pending_days(regulator.source, due_at=clock()))
+    result = desk.result(discovered, new, read, tuple(sorted(named, reverse=True)))
     reasons = f" {dict(result.refused_by_reason)}" if result.refused else ""
     say(
         f"{regulator.source} {day}: {result.published} published, {result.refused} refused{reasons}, "
@@ -366,7 +375,7 @@ class _Desk:
         self.published += len(rows) - refused.total()
         self.say(f"{self.source} {self.day}: {len(rows)} filings in table version {write.version}")
 
-    def result(self, discovered: int, new: int, poll: Poll) -> DayReport:
+    def result(self, discovered: int, new: int, poll: Poll, named: tuple[date, ...]) -> DayReport:
         return DayReport(
             source=self.source,
             day=self.day,
@@ -380,6 +389,7 @@ class _Desk:
             connected=poll.connected,
             rechecked=self.rechecked,
             changed=self.changed,
+            named=named,
         )
 
     # ------------------------------------------------------------------------------------------- one filing
