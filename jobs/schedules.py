@@ -36,8 +36,9 @@ NOT_LIVE = "{source} is not read over HTTP here; the sensor `archive_days` reads
 def onboarding_schedule(source: Source) -> dg.ScheduleDefinition:
     """Every 10 minutes by day and every 30 by night, in the regulator's own zone; see `days_due` for which days.
 
-    A tick starts nothing while today's run is still at work, and none for another day at work; what came meanwhile is read by the next one, since a
-    poll goes back to the last one that connected. The run key carries the moment: each tick is an attempt of its own.
+    A tick starts nothing while today's run is at work, which takes along what it finds of other days, and nothing for a
+    day whose own run is. What came meanwhile is read by the next tick, since a poll goes back to the last one that
+    connected. The run key carries the moment: each tick is an attempt of its own.
     """
 
     @dg.schedule(
@@ -61,7 +62,7 @@ def onboarding_schedule(source: Source) -> dg.ScheduleDefinition:
             return dg.SkipReason(f"{source} publishes nothing at weekends, and no filing waits.")
         today = day_of(source, moment)
         under_way = days_under_way(context.instance, ONBOARDING_JOBS, FILINGS)
-        if run := under_way.get(partition_key(source, today)):  # it takes along what it finds of other days
+        if run := under_way.get(partition_key(source, today)):
             return dg.SkipReason(AT_WORK.format(run=run, key=partition_key(source, today)))
         tags = {day: {PRIORITY: LIVE} if day == today else catching_up(source, LEFTOVERS) for day in days}
         return requests(context, source, days, tags, under_way)
