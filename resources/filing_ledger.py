@@ -181,7 +181,6 @@ class SqlFilingLedger(ConfigurableResource):
                     "accepted_at": item.accepted_at or known[item.filing_id].accepted_at,
                     "form": known[item.filing_id].form or item.form or "",
                     "period": item.period or known[item.filing_id].period,
-                    "corrects": item.corrects or known[item.filing_id].corrects,
                     "parser_version": item.parser_version,
                     "detail": None,
                 }
@@ -249,6 +248,22 @@ class SqlFilingLedger(ConfigurableResource):
                 if row.state in ("parsed", "refused") and row.version == versions[filing_id]
             ]
             self._update(connection, filings, source, values)
+
+    def corrected(self, source: Source, pointers: Mapping[str, str]) -> None:
+        """Corrections (correction -> corrected filing, as ids) point to what they correct from now on, in the lake too."""
+        with self._write() as connection:
+            known = self._states(connection, source, list(pointers))
+            values = [
+                {
+                    "id": filing_id,
+                    "corrects": pointers[filing_id],
+                    "state": "parsed" if row.state == "published" else row.state,
+                    "published_version": -1,
+                }
+                for filing_id, row in known.items()
+                if row.corrects != pointers[filing_id]
+            ]
+            self._update(connection, _tables().filings, source, values)
 
     def checked(self, source: Source, filing_ids: Sequence[str], *, at: datetime) -> None:
         """The bytes of these filings were compared with what the regulator serves."""
@@ -392,19 +407,27 @@ class SqlFilingLedger(ConfigurableResource):
                 for row in connection.execute(query)
             ]
 
-    def by_company(self, source: Source, company_id: str, form: str, *, until: date) -> list[LedgerRow]:
-        """Filings of a form that name a company, of days up to `until`, oldest first: what an amendment may amend."""
+    def by_companies(
+        self,
+        source: Source,
+        company_ids: Sequence[str],
+        forms: Sequence[str],
+        *,
+        since: date | None = None,
+        until: date | None = None,
+    ) -> list[LedgerRow]:
+        """Filings of one of the forms that name one of the companies, of days from `since` to `until`, oldest first."""
         from sqlalchemy import select
 
         columns, parties = _tables().filings.c, _tables().parties.c
-        of_company = select(parties.filing_id).where(parties.source == source, parties.party_id == company_id)
-        rows = self._select(
-            source,
-            columns.filing_id.in_(of_company),
-            columns.form == form,
-            columns.day <= until,
-        )
-        return sorted(rows, key=lambda row: (row.ref.day, row.ref.filing_id))
+        days = [columns.day >= since] if since else []
+        days += [columns.day <= until] if until else []
+        rows: dict[str, LedgerRow] = {}
+        for part in _chunks(list(company_ids)):
+            of_companies = select(parties.filing_id).where(parties.source == source, parties.party_id.in_(part))
+            wanted = (columns.filing_id.in_(of_companies), columns.form.in_(list(forms)), *days)
+            rows |= {row.ref.filing_id: row for row in self._select(source, *wanted)}
+        return sorted(rows.values(), key=lambda row: (row.ref.day, row.ref.filing_id))
 
     def corrections_of(self, source: Source, filing_id: str) -> list[LedgerRow]:
         """The filings that correct this one, oldest first."""

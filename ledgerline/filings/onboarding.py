@@ -25,7 +25,12 @@ import pyarrow as pa
 
 from ledgerline.digests import file_digest
 from ledgerline.errors import ConfigurationError
-from ledgerline.filings.corrections import corrected_filing, corrected_form
+from ledgerline.filings.corrections import (
+    corrected_by_newcomers,
+    corrected_filing,
+    corrected_form,
+    correcting_form,
+)
 from ledgerline.filings.parse import PARSER_VERSION
 from ledgerline.filings.ports import (
     LONGEST_DELAY,
@@ -42,7 +47,6 @@ from ledgerline.filings.ports import (
     Waiting,
 )
 from ledgerline.filings.records import FetchedFiling, RefusedFiling, Source
-from ledgerline.filings.sgml import Header
 from ledgerline.filings.tables import FILINGS
 from ledgerline.filings.times import available_at
 from ledgerline.filings.validity import read_valid_header
@@ -368,6 +372,8 @@ class _Desk:
         rows = self.ledger.unpublished(self.source, self.day)
         if not rows:
             return
+        if self._point_corrections(rows):
+            rows = self.ledger.unpublished(self.source, self.day)
         write = self.lake.merge(TABLE, filing_rows(rows), keys=KEYS)
         self.ledger.published(self.source, {row.ref.filing_id: row.version for row in rows}, at=self.clock())
         refused = Counter(row.reason or "" for row in rows if row.state == "refused")
@@ -450,7 +456,6 @@ class _Desk:
                 facts.form,
                 facts.parties,
                 facts.period.isoformat() if facts.period else None,
-                self._corrects(row, form, facts),
                 PARSER_VERSION,
             )
         )
@@ -476,15 +481,36 @@ class _Desk:
         if fetched.path.parent == self.folder:  # an archive gives out its own files
             fetched.path.unlink(missing_ok=True)
 
-    def _corrects(self, row: LedgerRow, form: str, facts: Header) -> str | None:
-        """The filing that this one amends, as far as the ledger knows it."""
-        corrected = corrected_form(self.source, form, row.ref.title)
-        parties = row.ref.parties or facts.parties
-        if corrected is None or not parties:
-            return None
-        earlier = self.ledger.by_company(self.source, parties[0].id, corrected, until=row.ref.day)
-        period = facts.period.isoformat() if facts.period else None
-        return corrected_filing(row, earlier, period=period)
+    def _point_corrections(self, rows: Sequence[LedgerRow]) -> bool:
+        """Let corrections point to what they correct, whichever of both came first; returns whether any does so anew.
+
+        Done before rows are told to the lake, so that whoever is killed before does it again.
+        """
+        of_form = {row.ref.filing_id: corrected_form(self.source, row.ref.form, row.ref.title) for row in rows}
+        parsed = [row for row in rows if row.state == "parsed" and row.ref.parties]
+        pointers: dict[str, str] = {}
+        for row in parsed:
+            if form := of_form[row.ref.filing_id]:
+                earlier = self.ledger.by_companies(self.source, [row.ref.parties[0].id], [form], until=row.ref.day)
+                if chosen := corrected_filing(row, earlier, period=row.period):
+                    pointers[row.ref.filing_id] = chosen
+        originals = [row for row in parsed if of_form[row.ref.filing_id] is None]
+        if originals:
+            later = self.ledger.by_companies(
+                self.source,
+                sorted({party.id for row in originals for party in row.ref.parties}),
+                sorted({correcting_form(self.source, row.ref.form) for row in originals}),
+                since=min(row.ref.day for row in originals),
+            )
+            later = [row for row in later if row.state in ("parsed", "published")]
+            targets = self.ledger.rows_of(self.source, sorted({row.corrects for row in later if row.corrects}))
+            found = corrected_by_newcomers(later, originals, {row.ref.filing_id: row for row in targets})
+            pointers = {**found, **pointers}
+        known = {row.ref.filing_id: row.corrects for row in rows}
+        pointers = {one: corrected for one, corrected in pointers.items() if known.get(one) != corrected}
+        if pointers:
+            self.ledger.corrected(self.source, pointers)
+        return bool(pointers)
 
     def _refuse(self, row: LedgerRow, reason: str, detail: str) -> None:
         self.refusals.append(Refusal(row.ref.filing_id, reason, detail))

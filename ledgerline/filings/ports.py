@@ -63,15 +63,13 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What the header of a valid body adds; None or empty where it does not say. `period` is an ISO day; `corrects`
-    is the filing that this one amends."""
+    """What the header of a valid body adds; None or empty where it does not say. `period` is an ISO day."""
 
     filing_id: str
     accepted_at: datetime | None
     form: str | None = None
     parties: tuple[Party, ...] = ()
     period: str | None = None
-    corrects: str | None = None
     parser_version: str | None = None
 
 
@@ -318,6 +316,10 @@ class FilingLedger(KnownFilings, Protocol):
         """
         ...
 
+    def corrected(self, source: Source, pointers: Mapping[str, str]) -> None:
+        """Corrections (correction -> corrected filing, as ids) point to what they correct from now on, in the lake too."""
+        ...
+
     def checked(self, source: Source, filing_ids: Sequence[str], *, at: datetime) -> None:
         """The bytes of these filings were compared with what the regulator serves."""
         ...
@@ -339,8 +341,16 @@ class FilingLedger(KnownFilings, Protocol):
 
     def row(self, source: Source, filing_id: str) -> LedgerRow | None: ...
 
-    def by_company(self, source: Source, company_id: str, form: str, *, until: date) -> list[LedgerRow]:
-        """Filings of a form that name a company, of days up to `until`, oldest first: what an amendment may amend."""
+    def by_companies(
+        self,
+        source: Source,
+        company_ids: Sequence[str],
+        forms: Sequence[str],
+        *,
+        since: date | None = None,
+        until: date | None = None,
+    ) -> list[LedgerRow]:
+        """Filings of one of the forms that name one of the companies, of days from `since` to `until`, oldest first."""
         ...
 
     def versions(self, source: Source, filing_id: str) -> list[Fetched]:

@@ -224,8 +224,9 @@ def test_every_witness_of_a_filing_is_remembered_once(ledger: SqlFilingLedger) -
 def test_header_facts_are_kept_with_what_the_filing_corrects(ledger: SqlFilingLedger) -> None:
     ledger.discovered([ref(1)], seen_at=NOON)
     fetch(ledger)
-    facts = Parsed(ref(1).filing_id, NOON, "10-K/A", (APPLE,), "2024-12-31", ref(0).filing_id, "7")
+    facts = Parsed(ref(1).filing_id, NOON, "10-K/A", (APPLE,), "2024-12-31", "7")
     ledger.parsed_many("edgar", [facts])
+    ledger.corrected("edgar", {ref(1).filing_id: ref(0).filing_id})
     (row,) = ledger.rows("edgar", DAY)
     assert (row.period, row.corrects, row.parser_version, row.etag) == ("2024-12-31", ref(0).filing_id, "7", '"tag"')
 
@@ -239,8 +240,31 @@ def test_the_filings_of_a_company_are_found_by_form_and_day(ledger: SqlFilingLed
         ref(5, form="10-K", day=DAY + timedelta(days=1)),
     ]
     ledger.discovered(refs, seen_at=NOON)
-    assert [row.ref for row in ledger.by_company("edgar", APPLE.id, "10-K", until=DAY)] == refs[:2]
-    assert ledger.by_company("dart", APPLE.id, "10-K", until=DAY) == []
+
+    def found(companies: list[Party], *forms: str, source: str = "edgar", **days: date) -> list[FilingRef]:
+        ids = [company.id for company in companies]
+        return [row.ref for row in ledger.by_companies(source, ids, forms, **days)]  # type: ignore[arg-type]
+
+    assert found([APPLE], "10-K", until=DAY) == refs[:2]
+    assert found([APPLE], "10-K", since=DAY) == [refs[1], refs[4]]
+    assert found([APPLE, COOK], "10-K", "10-Q") == refs
+    assert found([APPLE], "10-K", source="dart") == []
+    assert found([], "10-K") == []
+
+
+def test_a_correction_that_is_pointed_anew_is_told_to_the_lake_once(ledger: SqlFilingLedger) -> None:
+    ledger.discovered([ref(1), ref(2, form="8-K/A")], seen_at=NOON)
+    fetch(ledger, 2)
+    ledger.parsed_many("edgar", [Parsed(ref(2).filing_id, NOON)])
+    publish(ledger, "edgar", [ref(2).filing_id], at=LATER)
+    for told in ([ref(2).filing_id], []):
+        ledger.corrected("edgar", {ref(2).filing_id: ref(1).filing_id, ref(9).filing_id: ref(1).filing_id})
+        rows = ledger.unpublished("edgar", DAY)
+        assert [row.ref.filing_id for row in rows] == told
+        publish(ledger, "edgar", told, at=LATER)
+    row = ledger.row("edgar", ref(2).filing_id)
+    assert row is not None
+    assert (row.state, row.corrects) == ("published", ref(1).filing_id)
 
 
 def test_a_filing_that_is_taken_up_again_starts_from_its_kept_body(ledger: SqlFilingLedger) -> None:
@@ -376,7 +400,8 @@ def test_a_filing_knows_what_corrects_it(ledger: SqlFilingLedger) -> None:
     )
     for number in (2, 3):
         fetch(ledger, number)
-        ledger.parsed_many("edgar", [Parsed(ref(number).filing_id, NOON, corrects=ref(1).filing_id)])
+        ledger.parsed_many("edgar", [Parsed(ref(number).filing_id, NOON)])
+        ledger.corrected("edgar", {ref(number).filing_id: ref(1).filing_id})
     assert [row.ref.filing_id for row in ledger.corrections_of("edgar", ref(1).filing_id)] == [
         ref(3).filing_id,
         ref(2).filing_id,
