@@ -21,6 +21,7 @@ from pydantic import PrivateAttr
 from ledgerline.errors import ConfigurationError, LedgerlineError
 from ledgerline.filings.parties import unite_parties
 from ledgerline.filings.ports import (
+    LONGEST_BAN,
     LONGEST_DELAY,
     DayClaim,
     DayTotal,
@@ -240,7 +241,7 @@ class SqlFilingLedger(ConfigurableResource):
                     "id": filing_id,
                     "state": "published" if row.state == "parsed" else row.state,
                     "published_version": row.version,
-                    "published_at": at,
+                    "published_at": row.published_at or at,
                     "attempts": 0,
                     "next_attempt_at": None,
                 }
@@ -489,9 +490,13 @@ class SqlFilingLedger(ConfigurableResource):
         """The times of every published filing of these days, by day."""
         from sqlalchemy import select
 
-        columns = _tables().filings.c
+        columns, versions = _tables().filings.c, _tables().versions.c
+        first = (
+            (versions.source == columns.source) & (versions.filing_id == columns.filing_id) & (versions.version == 1)
+        )
         query = (
-            select(columns.day, columns.accepted_at, columns.available_at, columns.published_at)
+            select(columns.day, columns.accepted_at, versions.available_at, columns.published_at)
+            .join_from(_tables().filings, _tables().versions, first)
             .where(columns.source == source, columns.day.between(since, until), columns.state == "published")
             .where(columns.available_at.is_not(None), columns.published_at.is_not(None))
             .order_by(columns.day)
@@ -629,11 +634,22 @@ class SqlFilingLedger(ConfigurableResource):
             )
 
     def banned_until(self, source: Source, now: datetime) -> tuple[datetime, str] | None:
-        """The end and the reason of the ban that holds at `now`, or None."""
+        """The end and the reason of the ban that holds at `now`, or None. One that seems longer than LONGEST_BAN was set by
+        a clock that was ahead, and ends LONGEST_BAN after it is first asked for; unless `now` is before the watermark, which
+        is of the regulator's clock: then it is this one that is wrong."""
         bans = _tables().bans
         with self._read() as connection:
             row = connection.execute(bans.select().where(bans.c.source == source, bans.c.until > now)).one_or_none()
-        return None if row is None else (row.until, row.reason)
+        if row is None:
+            return None
+        longest = now + LONGEST_BAN[source]
+        if row.until <= longest or now < (self.watermark(source) or now):
+            return row.until, row.reason
+        with self._write() as connection:
+            connection.execute(
+                bans.update().where(bans.c.source == source, bans.c.until == row.until).values(until=longest)
+            )
+        return longest, row.reason
 
     # ---------------------------------------------------------------------------- inside a transaction
 

@@ -46,7 +46,9 @@ def corrected_by_newcomers(
         if form is None or not one.ref.parties:
             continue
         earlier = by_company.get((one.ref.parties[0].id, form), [])
-        if one.corrects in targets:  # the choice is a maximum, so that the others that lost to it need no second look
+        if (
+            one.corrects and one.corrects in targets
+        ):  # the choice is a maximum, so that the others that lost to it need no second look
             earlier = [*earlier, targets[one.corrects]]
         chosen = corrected_filing(one, earlier, period=one.period)
         if chosen and chosen != one.corrects:

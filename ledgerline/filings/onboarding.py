@@ -48,7 +48,7 @@ from ledgerline.filings.ports import (
 )
 from ledgerline.filings.records import FetchedFiling, RefusedFiling, Source
 from ledgerline.filings.tables import FILINGS
-from ledgerline.filings.times import available_at
+from ledgerline.filings.times import available_at, dart_public_by
 from ledgerline.filings.validity import read_valid_header
 from ledgerline.ports import Lake, ObjectStore
 
@@ -298,6 +298,7 @@ class _Desk:
     changed: int = 0
     failures: int = 0  # in a row
     refused: Counter[str] = field(default_factory=Counter)
+    proved_at: dict[date, datetime] | None = None  # asked for once
 
     @property
     def source(self) -> Source:
@@ -475,11 +476,23 @@ class _Desk:
             self.objects.put_file(uri, fetched.path)
             self.total_bytes += fetched.size
         if row.uri != uri or row.state == "discovered":  # or it was fetched again, and is the same
-            known_from = available_at(accepted_at, row.first_seen_at, fetched.last_modified, form)
+            public_at = fetched.last_modified or self._public_by(row)
+            known_from = available_at(accepted_at, row.first_seen_at, public_at, form)
             self.kept.append(Fetched(row.ref.filing_id, fetched.sha256, fetched.size, uri, known_from, fetched.etag))
         self.size += fetched.size
         if fetched.path.parent == self.folder:  # an archive gives out its own files
             fetched.path.unlink(missing_ok=True)
+
+    def _public_by(self, row: LedgerRow) -> datetime | None:
+        """By when a filing of DART, which tells no Last-Modified, was public: the close of its day's list; a backfill would
+        date all of its filings to today. None where that list was found whole before the filing was seen: it is late."""
+        if self.source != "dart":
+            return None
+        if self.proved_at is None:
+            claims = self.ledger.completions(self.source, since=self.day)
+            self.proved_at = {claim.day: claim.proved_at for claim in claims}
+        proved = self.proved_at.get(row.ref.day)
+        return None if proved and proved < row.first_seen_at else dart_public_by(row.ref.day)
 
     def _point_corrections(self, rows: Sequence[LedgerRow]) -> bool:
         """Let corrections point to what they correct, whichever of both came first; returns whether any does so anew.
