@@ -565,9 +565,10 @@ class EdgarHttp:
             if oldest and oldest < until and (since is None or not news):
                 return Poll({"feed": refs}, pages=pages, asked_at=asked_at)
             if (
-                len(page) < PAGE
-            ):  # the feed has no more; a page without any row, behind a full one, says nothing of what was there
-                return Poll({"feed": refs}, connected=bool(page), pages=pages, asked_at=asked_at)
+                not page
+            ):  # the feed ended on a page before that was not full; behind full ones this is no end but a fault
+                ended = len(refs) < (pages - 1) * PAGE
+                return Poll({"feed": refs}, connected=ended, pages=pages, asked_at=asked_at)
             new_pages += bool(news)
             if since is not None and new_pages == NEW_PAGES:
                 return Poll({"feed": refs}, connected=False, pages=pages, asked_at=asked_at)
