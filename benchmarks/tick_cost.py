@@ -148,7 +148,7 @@ class Subject:
             "counts": lambda: self.ledger.counts(since=since),
             "rows": lambda: self.ledger.rows("edgar", TODAY - timedelta(days=1)),
             "listed": lambda: self.ledger.listed("edgar", TODAY),
-            "by_company": lambda: self.ledger.by_company("edgar", COMPANY, "10-Q", until=TODAY),
+            "by_companies": lambda: self.ledger.by_companies("edgar", [COMPANY], ["10-Q"], until=TODAY),
             "lease": lambda: self.ledger.lease("edgar", NOW, per_second=5),
         }
 

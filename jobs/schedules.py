@@ -8,9 +8,10 @@ from datetime import date, datetime, time, timedelta
 import dagster as dg
 
 from jobs.selections import onboard, prove_complete, refresh_listings
-from ledgerline.filings.ports import FilingLedger, Regulators
+from ledgerline.filings.ports import LedgerWithLease, Regulators
 from ledgerline.filings.records import Source
 from ledgerline.filings.times import SATURDAY, ZONES
+from ledgerline.ports import Lake
 from platform_assets.partitions import parse_partition_key, partition_key, source_day
 from platform_assets.runs import days_under_way
 
@@ -22,15 +23,22 @@ WHOLE_AT = time(6)  # on the next day: EDGAR's daily index is written after 22:0
 TICKS = ("*/10 6-22 * * *", "*/30 0-5,23 * * *")
 PROVE_DAYS = 14  # what is older and was never proved needs a person: materialize complete_days of its range
 MOST_DAYS = 5  # that one tick starts
-PRIORITY = "dagster/priority"  # in the queue of runs: the live feed before its leftovers, both before a backfill (0)
+PRIORITY = "dagster/priority"  # in the queue of runs: see these three; a backfill has 0
+LIVE, LEFTOVERS, PROOF = "10", "5", "3"  # a day is first onboarded, then proved
+# Of the runs with this tag one is at work at a time (`dagster.yaml`): a proof asks again for every body of its day, and
+# several of them would fill the slots before the next tick of the live feed.
+CATCH_UP = "ledgerline/catch_up"
+BANNED = "{source} may not be asked before {until:%Y-%m-%d %H:%M:%S} UTC ({reason}); the first tick after it goes on."
+AT_WORK = "The run {run} of {key} is still at work."
 NOT_LIVE = "{source} is not read over HTTP here; the sensor `archive_days` reads the archive folder."
 
 
 def onboarding_schedule(source: Source) -> dg.ScheduleDefinition:
     """Every 10 minutes by day and every 30 by night, in the regulator's own zone; see `days_due` for which days.
 
-    A tick starts nothing for a day whose run is still at work; what came meanwhile is read by the next one, since a
-    poll goes back to the last one that connected. The run key carries the moment: each tick is an attempt of its own.
+    A tick starts nothing while today's run is at work, which takes along what it finds of other days, and nothing for a
+    day whose own run is. What came meanwhile is read by the next tick, since a poll goes back to the last one that
+    connected. The run key carries the moment: each tick is an attempt of its own.
     """
 
     @dg.schedule(
@@ -44,17 +52,20 @@ def onboarding_schedule(source: Source) -> dg.ScheduleDefinition:
     def tick(
         context: dg.ScheduleEvaluationContext,
         regulators: dg.ResourceParam[Regulators],
-        filing_ledger: dg.ResourceParam[FilingLedger],
+        filing_ledger: dg.ResourceParam[LedgerWithLease],
     ) -> list[dg.RunRequest] | dg.SkipReason:
-        if source not in regulators.live_sources():
-            return dg.SkipReason(NOT_LIVE.format(source=source))
         moment = context.scheduled_execution_time
+        if held := hold(source, moment, regulators, filing_ledger):
+            return held
         days = days_due(source, moment, filing_ledger.pending_days(source, due_at=moment))
         if not days:
             return dg.SkipReason(f"{source} publishes nothing at weekends, and no filing waits.")
         today = day_of(source, moment)
-        priority = {day: "10" if day == today else "5" for day in days}
-        return requests(context, source, days, priority)
+        under_way = days_under_way(context.instance, ONBOARDING_JOBS, FILINGS)
+        if run := under_way.get(partition_key(source, today)):
+            return dg.SkipReason(AT_WORK.format(run=run, key=partition_key(source, today)))
+        tags = {day: {PRIORITY: LIVE} if day == today else catching_up(source, LEFTOVERS) for day in days}
+        return requests(context, source, days, tags, under_way)
 
     return tick
 
@@ -73,50 +84,68 @@ def proving_schedule(source: Source) -> dg.ScheduleDefinition:
     def tick(
         context: dg.ScheduleEvaluationContext,
         regulators: dg.ResourceParam[Regulators],
-        filing_ledger: dg.ResourceParam[FilingLedger],
+        filing_ledger: dg.ResourceParam[LedgerWithLease],
+        lake: dg.ResourceParam[Lake],
     ) -> list[dg.RunRequest] | dg.SkipReason:
-        if source not in regulators.live_sources():
-            return dg.SkipReason(NOT_LIVE.format(source=source))
+        from ledgerline.filings.completeness import still_asked_for
+
         moment = context.scheduled_execution_time
+        if held := hold(source, moment, regulators, filing_ledger):
+            return held
         keys = map(parse_partition_key, context.instance.get_dynamic_partitions(str(source_day.name)))
         registered = {day for of_source, day in keys if of_source == source}
         since = day_of(source, moment) - timedelta(days=PROVE_DAYS)
         proved = {claim.day for claim in filing_ledger.completions(source, since=since)}
         days = days_to_prove(source, moment, registered=registered, proved=proved)
-        at_work = {day for day in days if filing_ledger.pending(source, day)}
+        at_work = {day for day in days if still_asked_for(source, filing_ledger, lake, day)}
         free = [day for day in days if day not in at_work]
         if not free:
             return dg.SkipReason(
-                f"Filings of {', '.join(map(str, sorted(at_work)))} are still asked for."
+                f"Filings that belong to {', '.join(map(str, sorted(at_work)))} are still asked for."
                 if at_work
                 else f"Every ended day of {source} is proved complete."
             )
         config = dg.RunConfig(ops={"filings": {"config": {"recheck": True}}})
-        return requests(context, source, free, dict.fromkeys(free, "5"), config)
+        tags = dict.fromkeys(free, catching_up(source, PROOF))
+        return requests(context, source, free, tags, days_under_way(context.instance, ONBOARDING_JOBS, FILINGS), config)
 
     return tick
+
+
+def hold(source: Source, moment: datetime, regulators: Regulators, ledger: LedgerWithLease) -> dg.SkipReason | None:
+    """Why a tick starts nothing, whatever waits: the source is an archive, or bans us, so that its runs would fail."""
+    if source not in regulators.live_sources():
+        return dg.SkipReason(NOT_LIVE.format(source=source))
+    if ban := ledger.banned_until(source, moment):
+        return dg.SkipReason(BANNED.format(source=source, until=ban[0], reason=ban[1]))
+    return None
+
+
+def catching_up(source: Source, priority: str) -> dict[str, str]:
+    """Tags of a run that is not of the live feed."""
+    return {PRIORITY: priority, CATCH_UP: source}
 
 
 def requests(
     context: dg.ScheduleEvaluationContext,
     source: Source,
     days: list[date],
-    priority: dict[date, str],
+    tags: dict[date, dict[str, str]],
+    under_way: dict[str, str],
     config: dg.RunConfig | None = None,
 ) -> list[dg.RunRequest] | dg.SkipReason:
     """A run for each day that none is at work on, registered as a partition; the reason where there is none."""
     keys = {day: partition_key(source, day) for day in days}
-    under_way = days_under_way(context.instance, ONBOARDING_JOBS, FILINGS)
     free = [day for day in days if keys[day] not in under_way][:MOST_DAYS]
     if not free:
-        return dg.SkipReason(f"The run {under_way[keys[days[0]]]} of {keys[days[0]]} is still at work.")
+        return dg.SkipReason(AT_WORK.format(run=under_way[keys[days[0]]], key=keys[days[0]]))
     context.instance.add_dynamic_partitions(str(source_day.name), [keys[day] for day in free])
     moment = context.scheduled_execution_time.isoformat()
     return [
         dg.RunRequest(
             run_key=f"{keys[day]}@{moment}",
             partition_key=keys[day],
-            tags={PRIORITY: priority[day]},
+            tags=tags[day],
             run_config=config,
         )
         for day in free

@@ -39,10 +39,12 @@ def days_of(context: dg.AssetExecutionContext) -> Iterator[tuple[str, Source, st
 
 
 def record_day(context: dg.AssetExecutionContext, key: str, metadata: Mapping[str, Any]) -> None:
-    """Metadata of one partition of the run. In a range it is recorded at once: Dagster itself records a run's partitions
-    at its end, and a backfill that is killed would have done nothing."""
-    context.add_asset_metadata(metadata, partition_key=key)
-    if len(context.partition_keys) > 1:
+    """Metadata of one partition. In a range it is recorded at once: Dagster itself records a run's partitions at its end,
+    and a backfill that is killed would have done nothing. One that is not the run's own is recorded here alone."""
+    own = key in context.partition_keys
+    if own:
+        context.add_asset_metadata(metadata, partition_key=key)
+    if not own or len(context.partition_keys) > 1:
         context.log_event(dg.AssetMaterialization(context.asset_key, partition=key, metadata=dict(metadata)))
 
 

@@ -99,10 +99,11 @@ class TantivyCandidateIndex(ConfigurableResource):
         name = self.current()
         if name is None:
             raise LedgerlineError(f"No candidate index is promoted in {self.root}; materialize `candidate_index`.")
-        if name not in self._open:
-            self._open.clear()  # the previous version is no longer asked for
-            self._open[name] = _OpenVersion(self._versions / name)
-        return self._open[name]
+        version = self._open.get(name)
+        if version is None:
+            version = _OpenVersion(self._versions / name)
+            self._open = {name: version}  # another thread may still be reading the previous one
+        return version
 
 
 def in_order(entries: Iterable[NameEntry]) -> list[NameEntry]:

@@ -20,6 +20,7 @@ from pydantic import Field, PrivateAttr
 from ledgerline.errors import ConfigurationError
 from ledgerline.filings.parties import unite_parties
 from ledgerline.filings.ports import (
+    LONGEST_BAN,
     LONGEST_DELAY,
     DayClaim,
     DayTotal,
@@ -183,7 +184,6 @@ class SqlFilingLedger(ConfigurableResource):
                     "accepted_at": item.accepted_at or known[item.filing_id].accepted_at,
                     "form": known[item.filing_id].form or item.form or "",
                     "period": item.period or known[item.filing_id].period,
-                    "corrects": item.corrects or known[item.filing_id].corrects,
                     "parser_version": item.parser_version,
                     "detail": None,
                 }
@@ -243,7 +243,7 @@ class SqlFilingLedger(ConfigurableResource):
                     "id": filing_id,
                     "state": "published" if row.state == "parsed" else row.state,
                     "published_version": row.version,
-                    "published_at": at,
+                    "published_at": row.published_at or at,
                     "attempts": 0,
                     "next_attempt_at": None,
                 }
@@ -251,6 +251,22 @@ class SqlFilingLedger(ConfigurableResource):
                 if row.state in ("parsed", "refused") and row.version == versions[filing_id]
             ]
             self._update(connection, filings, source, values)
+
+    def corrected(self, source: Source, pointers: Mapping[str, str]) -> None:
+        """Corrections (correction -> corrected filing, as ids) point to what they correct from now on, in the lake too."""
+        with self._write() as connection:
+            known = self._states(connection, source, list(pointers))
+            values = [
+                {
+                    "id": filing_id,
+                    "corrects": pointers[filing_id],
+                    "state": "parsed" if row.state == "published" else row.state,
+                    "published_version": -1,
+                }
+                for filing_id, row in known.items()
+                if row.corrects != pointers[filing_id]
+            ]
+            self._update(connection, _tables().filings, source, values)
 
     def checked(self, source: Source, filing_ids: Sequence[str], *, at: datetime) -> None:
         """The bytes of these filings were compared with what the regulator serves."""
@@ -394,19 +410,27 @@ class SqlFilingLedger(ConfigurableResource):
                 for row in connection.execute(query)
             ]
 
-    def by_company(self, source: Source, company_id: str, form: str, *, until: date) -> list[LedgerRow]:
-        """Filings of a form that name a company, of days up to `until`, oldest first: what an amendment may amend."""
+    def by_companies(
+        self,
+        source: Source,
+        company_ids: Sequence[str],
+        forms: Sequence[str],
+        *,
+        since: date | None = None,
+        until: date | None = None,
+    ) -> list[LedgerRow]:
+        """Filings of one of the forms that name one of the companies, of days from `since` to `until`, oldest first."""
         from sqlalchemy import select
 
         columns, parties = _tables().filings.c, _tables().parties.c
-        of_company = select(parties.filing_id).where(parties.source == source, parties.party_id == company_id)
-        rows = self._select(
-            source,
-            columns.filing_id.in_(of_company),
-            columns.form == form,
-            columns.day <= until,
-        )
-        return sorted(rows, key=lambda row: (row.ref.day, row.ref.filing_id))
+        days = [columns.day >= since] if since else []
+        days += [columns.day <= until] if until else []
+        rows: dict[str, LedgerRow] = {}
+        for part in _chunks(list(company_ids)):
+            of_companies = select(parties.filing_id).where(parties.source == source, parties.party_id.in_(part))
+            wanted = (columns.filing_id.in_(of_companies), columns.form.in_(list(forms)), *days)
+            rows |= {row.ref.filing_id: row for row in self._select(source, *wanted)}
+        return sorted(rows.values(), key=lambda row: (row.ref.day, row.ref.filing_id))
 
     def corrections_of(self, source: Source, filing_id: str) -> list[LedgerRow]:
         """The filings that correct this one, oldest first."""
@@ -468,9 +492,13 @@ class SqlFilingLedger(ConfigurableResource):
         """The times of every published filing of these days, by day."""
         from sqlalchemy import select
 
-        columns = _tables().filings.c
+        columns, versions = _tables().filings.c, _tables().versions.c
+        first = (
+            (versions.source == columns.source) & (versions.filing_id == columns.filing_id) & (versions.version == 1)
+        )
         query = (
-            select(columns.day, columns.accepted_at, columns.available_at, columns.published_at)
+            select(columns.day, columns.accepted_at, versions.available_at, columns.published_at)
+            .join_from(_tables().filings, _tables().versions, first)
             .where(columns.source == source, columns.day.between(since, until), columns.state == "published")
             .where(columns.available_at.is_not(None), columns.published_at.is_not(None))
             .order_by(columns.day)
@@ -608,11 +636,22 @@ class SqlFilingLedger(ConfigurableResource):
             )
 
     def banned_until(self, source: Source, now: datetime) -> tuple[datetime, str] | None:
-        """The end and the reason of the ban that holds at `now`, or None."""
+        """The end and the reason of the ban that holds at `now`, or None. One that seems longer than LONGEST_BAN was set by
+        a clock that was ahead, and ends LONGEST_BAN after it is first asked for; unless `now` is before the watermark, which
+        is of the regulator's clock: then it is this one that is wrong."""
         bans = _tables().bans
         with self._read() as connection:
             row = connection.execute(bans.select().where(bans.c.source == source, bans.c.until > now)).one_or_none()
-        return None if row is None else (row.until, row.reason)
+        if row is None:
+            return None
+        longest = now + LONGEST_BAN[source]
+        if row.until <= longest or now < (self.watermark(source) or now):
+            return row.until, row.reason
+        with self._write() as connection:
+            connection.execute(
+                bans.update().where(bans.c.source == source, bans.c.until == row.until).values(until=longest)
+            )
+        return longest, row.reason
 
     def remove_branch(self) -> None:
         """Drop the branch's schema and all in it, the release ledger too. Raises ConfigurationError without one."""

@@ -10,6 +10,7 @@ stand in the index as ready tokens, so that both find the same names, and score 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 import uuid
@@ -65,6 +66,16 @@ _MORPHEMES = {"type": "text", "analyzer": "nori", "index_options": "freqs"}  # o
 _SETTINGS = {"number_of_shards": 1, "auto_expand_replicas": "0-1", "refresh_interval": "-1"}
 
 
+@dataclasses.dataclass
+class _Answers:
+    """What an index answered; `entries` is asked next for those that `search` found. One of its own for every index, so
+    that threads that still read the index before a swap mix nothing into the answers of the one after it."""
+
+    index: str
+    entries: dict[str, NameEntry] = dataclasses.field(default_factory=dict)
+    hits: dict[tuple[str, int], list[Hit]] = dataclasses.field(default_factory=dict)
+
+
 class OpenSearchCandidateIndex(ConfigurableResource):
     """Implements `ledgerline.mapping.ports.CandidateIndex`. Constructing it does no I/O.
 
@@ -82,10 +93,7 @@ class OpenSearchCandidateIndex(ConfigurableResource):
     kept_versions: int = 2  # loaded ones beside the current one, which `promote` can go back to
 
     _client: Any = PrivateAttr(default=None)
-    _cached_index: str = PrivateAttr(default="")
-    # Of the cached index: `entries` is asked next for those that `search` found.
-    _entries: dict[str, NameEntry] = PrivateAttr(default_factory=dict)
-    _hits: dict[tuple[str, int], list[Hit]] = PrivateAttr(default_factory=dict)
+    _cache: _Answers | None = PrivateAttr(default=None)
 
     def build(self, entries: Iterable[NameEntry]) -> str:
         """Load a new version and return its name; equal entries (in any order) give an equal name, loaded only once.
@@ -130,11 +138,12 @@ class OpenSearchCandidateIndex(ConfigurableResource):
 
     def entries(self, name_ids: Sequence[str]) -> dict[str, NameEntry]:
         """The entries that exist in the current version, by id."""
-        index = self._promoted_index()
-        missing = [name_id for name_id in dict.fromkeys(name_ids) if name_id not in self._entries]
+        known = self._promoted()
+        missing = [name_id for name_id in dict.fromkeys(name_ids) if name_id not in known.entries]
         with self._plainly():
-            self._fetch(index, missing)
-        return {name_id: self._entries[name_id] for name_id in name_ids if name_id in self._entries}
+            for start in range(0, len(missing), ENTRIES):
+                known.entries.update(self._read(known.index, missing[start : start + ENTRIES]))
+        return {name_id: known.entries[name_id] for name_id in name_ids if name_id in known.entries}
 
     def search(self, surfaces: Sequence[str], *, limit: int = 10) -> list[list[Hit]]:
         """For each surface, in order, its hits by channel exact, bm25, ngram, at most `limit` companies each.
@@ -142,17 +151,18 @@ class OpenSearchCandidateIndex(ConfigurableResource):
         Scores are those of the twin: exact 4 down to 1, bm25 and ngram BM25. Raises LedgerlineError where no version was
         promoted.
         """
-        index = self._promoted_index()
-        missing = [surface for surface in dict.fromkeys(surfaces) if (surface, limit) not in self._hits]
-        if len(self._hits) + len(missing) > CACHED_SURFACES:
-            self._hits.clear()
+        known = self._promoted()
+        found = known.hits
+        missing = [surface for surface in dict.fromkeys(surfaces) if (surface, limit) not in found]
+        if len(found) + len(missing) > CACHED_SURFACES:
+            found = known.hits = {}  # another thread may still be reading the full one
             missing = list(dict.fromkeys(surfaces))
         with self._plainly():
             for start in range(0, len(missing), SEARCH_SURFACES):
                 batch = missing[start : start + SEARCH_SURFACES]
-                for surface, hits in zip(batch, self._ask(index, batch, limit, self._entries), strict=True):
-                    self._hits[surface, limit] = hits
-        return [self._hits[surface, limit] for surface in surfaces]
+                answers = self._ask(known.index, batch, limit, known.entries)
+                found.update({(surface, limit): hits for surface, hits in zip(batch, answers, strict=True)})
+        return [found[surface, limit] for surface in surfaces]
 
     def remove_branch(self) -> int:
         """Delete every index of this prefix, also the promoted one; how many."""
@@ -190,15 +200,14 @@ class OpenSearchCandidateIndex(ConfigurableResource):
             except NotFoundError:
                 return None
 
-    def _promoted_index(self) -> str:
+    def _promoted(self) -> _Answers:
         index = self._current_index()
         if index is None:
             raise LedgerlineError(f"No candidate index is promoted on {self._server}; materialize `candidate_index`.")
-        if index != self._cached_index:
-            self._hits.clear()
-            self._entries.clear()
-            self._cached_index = index
-        return index
+        known = self._cache
+        if known is None or known.index != index:
+            known = self._cache = _Answers(index)
+        return known
 
     def _swap(self, alias: str, index: str) -> None:
         """One change of the cluster's state: whoever asks sees the old index or the new one, never none or both."""
@@ -291,10 +300,6 @@ class OpenSearchCandidateIndex(ConfigurableResource):
         documents = self._connected().mget(index=index, body={"ids": [_document_id(name_id) for name_id in name_ids]})
         found = zip(name_ids, documents["docs"], strict=True)
         return {name_id: _entry(one.get("_source", {})) for name_id, one in found if one.get("found")}
-
-    def _fetch(self, index: str, name_ids: Sequence[str]) -> None:
-        for start in range(0, len(name_ids), ENTRIES):
-            self._entries.update(self._read(index, name_ids[start : start + ENTRIES]))
 
     def _ask(self, index: str, surfaces: Sequence[str], limit: int, known: dict[str, NameEntry]) -> list[list[Hit]]:
         """The hits of each surface; the entries of this index that they name are kept in `known`, by name_id."""

@@ -28,6 +28,7 @@ from pydantic import Field, PrivateAttr
 
 from ledgerline.errors import ConfigurationError, LedgerlineError
 from ledgerline.filings.ports import (
+    LONGEST_BAN,
     DayIndex,
     KnownFilings,
     NotYetThere,
@@ -37,7 +38,7 @@ from ledgerline.filings.ports import (
     RegulatorUnavailable,
 )
 from ledgerline.filings.records import FetchedFiling, FilingRef, RefusedFiling, Source
-from ledgerline.filings.times import EASTERN, KOREA, SATURDAY, eastern_day, end_of_day, korean_day
+from ledgerline.filings.times import EASTERN, KOREA, SATURDAY, dart_public_by, eastern_day, end_of_day, korean_day
 from resources.filing_ledger import SqlFilingLedger
 from resources.secrets import secret
 
@@ -54,7 +55,6 @@ EDGAR_CEILING = 8.0
 EDGAR_PER_SECOND = 5.0  # the limit is 10 per user over all machines; steady 9.7 was throttled, 5 never
 DART_PER_SECOND = 2.0  # more than about 1,000 a minute blocks the address for a day
 DART_PER_DAY = 15_000  # the key allows 20,000 a day
-BAN_SECONDS = 600  # "access limited for 10 minutes"; asking during them lengthens it
 ATTEMPTS = 3
 TIMEOUT_SECONDS = 60.0
 LARGEST_PAGE = 64 * 1024 * 1024  # bytes of a list, an index, a page of the feed; corpCode.zip has 4 MB
@@ -67,7 +67,6 @@ NEW_PAGES = 12
 OVERLAP = timedelta(minutes=5)
 INDEX_WRITTEN = (22, 6)  # hour and minute Eastern from which the day's index may be there
 INDEX_FINAL = 6  # hour Eastern of the next day: EFFECT rows of the day appear at 00:15
-LIST_FINAL = timedelta(hours=1)  # after the end of a Korean day
 MOST_CONFIRMED = 20  # companies that are asked about filings which the index lacks
 NOT_MODIFIED = 304
 WALK_ROUNDS = 3
@@ -301,7 +300,9 @@ class _Asker:
 def _receive(response: httpx.Response, out: BinaryIO | None, limit: int, *, keep: int) -> tuple[bytes, int, str]:
     """(the first `keep` bytes or a block more, size, sha256) of a body that is written `out` as it arrives."""
     digest, size, head = hashlib.sha256(), 0, bytearray()
-    for block in _unpacked(response.iter_bytes(BLOCK)):
+    encoding = response.headers.get("Content-Encoding", "gzip").lower()  # httpx would read the first gzip member only
+    blocks = response.iter_raw(BLOCK) if encoding in ("gzip", "x-gzip") else response.iter_bytes(BLOCK)
+    for block in _unpacked(blocks):
         size += len(block)
         if size > limit:
             raise RefusedFiling("too_large", f"the answer has more than {limit} bytes")
@@ -330,17 +331,18 @@ def _unpacked(blocks: Iterator[bytes]) -> Iterator[bytes]:
     unpacker = zlib.decompressobj(wbits=31)
     try:
         for block in chain((first,), blocks):
-            yield from _inflate(unpacker, block)
+            rest = block
+            while rest:
+                if unpacker.eof:  # gzip members may follow one another, and zeros the last one
+                    rest = rest.lstrip(b"\0")
+                    unpacker = zlib.decompressobj(wbits=31) if rest else unpacker
+                if rest:
+                    yield unpacker.decompress(rest, BLOCK)
+                    rest = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
     except zlib.error as error:
         raise httpx.DecodingError(f"a gzip body cannot be unpacked: {error}") from error
     if not unpacker.eof:
         raise httpx.DecodingError("a gzip body is cut off")
-
-
-def _inflate(unpacker: Any, block: bytes) -> Iterator[bytes]:
-    while block:
-        yield unpacker.decompress(block, BLOCK)
-        block = unpacker.unconsumed_tail
 
 
 def _http_date(text: str | None) -> datetime | None:
@@ -436,11 +438,11 @@ class EdgarHttp:
         listed (a holiday); else EDGAR has not written it yet."""
         from ledgerline.filings.feeds import UnreadablePage, parse_master_index
 
-        answer = self._get(f"{_quarter(day)}/master.{day:%Y%m%d}.idx", backfill=not self._is_live(day))
+        answer, there = self._look(f"{_quarter(day)}/master.{day:%Y%m%d}.idx", backfill=not self._is_live(day))
         closes = datetime.combine(day + timedelta(days=1), datetime.min.time(), EASTERN) + timedelta(hours=INDEX_FINAL)
-        if answer is None:
+        if not there:
             if day.weekday() >= SATURDAY or self._later_index_is_listed(day):
-                return DayIndex("edgar", day, (), final=self._clock() >= closes)
+                return DayIndex("edgar", day, (), final=answer.asked_at >= closes)
             return None
         try:
             refs = tuple(parse_master_index(answer.body))
@@ -556,8 +558,13 @@ class EdgarHttp:
             refs += page
             accepted = [ref.accepted_at for ref in page if ref.accepted_at]
             oldest = min([*accepted, *([oldest] if oldest else [])], default=None)
-            if not page or (oldest and oldest < until and (since is None or not news)):
+            if oldest and oldest < until and (since is None or not news):
                 return Poll({"feed": refs}, pages=pages, asked_at=asked_at)
+            if (
+                not page
+            ):  # the feed ended on a page before that was not full; behind full ones this is no end but a fault
+                ended = len(refs) < (pages - 1) * PAGE
+                return Poll({"feed": refs}, connected=ended, pages=pages, asked_at=asked_at)
             new_pages += bool(news)
             if since is not None and new_pages == NEW_PAGES:
                 return Poll({"feed": refs}, connected=False, pages=pages, asked_at=asked_at)
@@ -591,21 +598,26 @@ class EdgarHttp:
         etag: str | None = None,
     ) -> Answer | None:
         """An answer that is what was asked for, or None for what EDGAR does not have (yet)."""
+        answer, there = self._look(path, params, asker=asker, backfill=backfill, into=into, etag=etag)
+        return answer if there else None
+
+    def _look(
+        self, path: str, params: Mapping[str, str] | None = None, *, asker: _Asker | None = None, **how: Any
+    ) -> tuple[Answer, bool]:
+        """The answer, and whether it is what was asked for: False for what EDGAR does not have (yet)."""
         from ledgerline.filings.feeds import edgar_refusal
 
-        answer = (asker or self._asker).get(path, params, backfill=backfill, into=into, etag=etag)
+        answer = (asker or self._asker).get(path, params, **how)
         refusal = None if answer.status == NOT_MODIFIED else edgar_refusal(answer.status, answer.body)
-        if refusal is None:
-            return answer
-        if refusal == "absent":
-            return None
+        if refusal is None or refusal == "absent":
+            return answer, refusal is None
         if refusal == "undeclared":
             raise ConfigurationError(
                 "EDGAR answers 'Undeclared Automated Tool': it does not accept the user agent. Set EDGAR_USER_AGENT to "
                 "a real company or name and a contact e-mail"
             )
         if refusal == "throttled":
-            until = self._clock() + timedelta(seconds=BAN_SECONDS)
+            until = self._clock() + LONGEST_BAN["edgar"]
             raise self._asker.ban(until, "Request Rate Threshold Exceeded")
         raise RegulatorUnavailable(
             f"edgar: {path} answers {answer.status} (maintenance or a fault); it is tried again with the next run"
@@ -684,19 +696,25 @@ class DartHttp:
         return list(self._read_list(day)[0])
 
     def poll(self, day: date, *, known: KnownFilings, since: datetime | None) -> Poll:
-        """The whole list of the day, unless its first page says that nothing was added: the count is the one that is
-        known, and so are its rows. The list is read whole again before the day is called complete."""
+        """The whole list of the day, unless its ends say that nothing was added: the count is the one that is known, and
+        so are the rows of its first and last page, where new ones come, also in place of one that was withdrawn. The list
+        is read whole again before the day is called complete."""
         first = self._page(day, 1)
-        ids = {ref.filing_id for ref in first[0].refs}
-        if first[0].total_count == known.listed("dart", day) and known.known("dart", sorted(ids)) == ids:
-            return Poll({"list": first[0].refs}, pages=1)
+        ends = [first[0]]
+        if first[0].total_count == known.listed("dart", day):
+            if first[0].total_page > 1:
+                ends.append(self._page(day, first[0].total_page)[0])
+            seen = [ref for page in ends for ref in page.refs]
+            ids = {ref.filing_id for ref in seen}
+            if known.known("dart", sorted(ids)) == ids:
+                return Poll({"list": seen}, pages=len(ends))
         refs, pages, _ = self._read_list(day, first)
-        return Poll({"list": refs}, pages=pages)
+        return Poll({"list": refs}, pages=pages + len(ends) - 1)
 
     def index(self, day: date) -> DayIndex | None:
-        """The list, read whole: DART has no other index. It is final once the day has ended in Korea."""
+        """The list, read whole: DART has no other index. It is final an hour after the end of the Korean day."""
         refs, _, asked_at = self._read_list(day)
-        return DayIndex("dart", day, refs, final=asked_at >= end_of_day(day, KOREA) + LIST_FINAL)
+        return DayIndex("dart", day, refs, final=asked_at >= dart_public_by(day))
 
     def confirm(self, refs: Sequence[FilingRef]) -> set[str]:
         """Nothing: DART has no second witness."""
@@ -968,7 +986,7 @@ class DartArchive(_Archive):
     def fetch(self, ref: FilingRef, into: Path, *, etag: str | None = None) -> FetchedFiling:
         """The ZIP. Raises NotYetThere for what the archive lists without its document."""
         from ledgerline.digests import file_digest
-        from ledgerline.filings.archive import dart_released_at, zip_of_members
+        from ledgerline.filings.archive import zip_of_members
 
         self._look_once()
         paths = self._bodies.get(ref.filing_id)
@@ -978,7 +996,7 @@ class DartArchive(_Archive):
         if path.suffix != ".zip":
             into.write_bytes(zip_of_members({_member_name(one): one.read_bytes() for one in paths}))
             path = into
-        return FetchedFiling(ref, path, path.stat().st_size, file_digest(path), dart_released_at(ref.day))
+        return FetchedFiling(ref, path, path.stat().st_size, file_digest(path), dart_public_by(ref.day))
 
     def _files(self) -> Iterator[os.DirEntry[str]]:
         dart = self.folder / "dart"

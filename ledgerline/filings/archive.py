@@ -16,7 +16,7 @@ from datetime import date, datetime, timedelta
 from ledgerline.filings.feeds import ACCESSION
 from ledgerline.filings.records import FilingRef, Party
 from ledgerline.filings.sgml import Header, Submission, read_header
-from ledgerline.filings.times import EASTERN, KOREA, RELEASED_LATE, end_of_day, parse_day
+from ledgerline.filings.times import EASTERN, RELEASED_LATE, end_of_day, parse_day
 
 # The day of a file that says nothing of its day, not even by an accession number: before EDGAR's first filing.
 UNKNOWN_DAY = date(1993, 1, 1)
@@ -70,11 +70,6 @@ def edgar_released_at(form: str, day: date, accepted_at: datetime | None) -> dat
     """
     base = accepted_at or end_of_day(day, EASTERN)
     return base + LATEST_RELEASE if form.upper().partition("/")[0] in RELEASED_LATE else base
-
-
-def dart_released_at(day: date) -> datetime:
-    """DART gives no time of day: the end of the receipt day in Korea, when the filing was surely public."""
-    return end_of_day(day, KOREA)
 
 
 def dart_file_ref(rcept_no: str, head: bytes) -> FilingRef:

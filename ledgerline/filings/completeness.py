@@ -93,6 +93,17 @@ def claim_day(
     return found, claim
 
 
+def still_asked_for(source: Source, ledger: FilingLedger, lake: Lake, day: date) -> bool:
+    """Whether a proof of the day would fail now: a filing of it, or one that its index named when it was last read, is
+    neither published nor refused."""
+    if ledger.pending(source, day):
+        return True
+    kept = (
+        lake.read("day_index", where=_where(source, day)).to_pylist() if lake.version("day_index") is not None else []
+    )
+    return any(row.state not in SETTLED for one in kept for row in ledger.rows_of(source, one["filing_ids"]))
+
+
 def index_row(index: DayIndex, confirmed: Collection[str], *, read_at: datetime) -> pa.Table:
     """The row of `day_index` (schema DAY_INDEX)."""
     return pa.Table.from_pylist(

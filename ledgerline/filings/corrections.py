@@ -6,7 +6,7 @@ companies: the original of the same form and period. Asking the ledger for these
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ledgerline.filings.ports import LedgerRow
 from ledgerline.filings.records import Source
@@ -24,6 +24,36 @@ def corrected_form(source: Source, form: str, title: str) -> str | None:
     if source == "edgar":
         return form.removesuffix(AMENDED) if form.endswith(AMENDED) else None
     return form if title.strip().startswith(CORRECTION_PREFIXES) else None
+
+
+def correcting_form(source: Source, form: str) -> str:
+    """The form that corrections of such a filing have: "10-K" -> "10-K/A"; at DART the same."""
+    return form + AMENDED if source == "edgar" else form
+
+
+def corrected_by_newcomers(
+    corrections: Sequence[LedgerRow], originals: Sequence[LedgerRow], targets: Mapping[str, LedgerRow]
+) -> dict[str, str]:
+    """Correction -> corrected filing, as ids, of those corrections for which one of `originals`, which came after them, is
+    it rather than what they point to now. `targets` are the rows of the latter, by id."""
+    by_company: dict[tuple[str, str], list[LedgerRow]] = {}
+    for row in originals:
+        for party in row.ref.parties:
+            by_company.setdefault((party.id, row.ref.form), []).append(row)
+    found = {}
+    for one in corrections:
+        form = corrected_form(one.ref.source, one.ref.form, one.ref.title)
+        if form is None or not one.ref.parties:
+            continue
+        earlier = by_company.get((one.ref.parties[0].id, form), [])
+        if (
+            one.corrects and one.corrects in targets
+        ):  # the choice is a maximum, so that the others that lost to it need no second look
+            earlier = [*earlier, targets[one.corrects]]
+        chosen = corrected_filing(one, earlier, period=one.period)
+        if chosen and chosen != one.corrects:
+            found[one.ref.filing_id] = chosen
+    return found
 
 
 def corrected_filing(correction: LedgerRow, earlier: Sequence[LedgerRow], *, period: str | None) -> str | None:

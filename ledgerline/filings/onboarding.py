@@ -25,7 +25,12 @@ import pyarrow as pa
 
 from ledgerline.digests import file_digest
 from ledgerline.errors import ConfigurationError
-from ledgerline.filings.corrections import corrected_filing, corrected_form
+from ledgerline.filings.corrections import (
+    corrected_by_newcomers,
+    corrected_filing,
+    corrected_form,
+    correcting_form,
+)
 from ledgerline.filings.parse import PARSER_VERSION
 from ledgerline.filings.ports import (
     LONGEST_DELAY,
@@ -42,9 +47,8 @@ from ledgerline.filings.ports import (
     Waiting,
 )
 from ledgerline.filings.records import FetchedFiling, RefusedFiling, Source
-from ledgerline.filings.sgml import Header
 from ledgerline.filings.tables import FILINGS
-from ledgerline.filings.times import available_at
+from ledgerline.filings.times import available_at, dart_public_by
 from ledgerline.filings.validity import read_valid_header
 from ledgerline.ports import Lake, ObjectStore
 
@@ -78,7 +82,8 @@ Clock = Callable[[], datetime]
 class DayReport:
     """What one call did, in filings: `discovered` by its poll, `new` to the ledger, then `published` and refused (by
     reason) by this call, and `waiting`: asked for in vain. `changed` of the `rechecked` had other bytes. `bytes` were
-    fetched by this call; `pages` were read by its poll, which `connected` to the one before or left a gap."""
+    fetched by this call; `pages` were read by its poll, which `connected` to the one before or left a gap. `named` are
+    other days of which the poll named filings that are due, newest first: a call without a poll takes them up."""
 
     source: Source
     day: date
@@ -92,6 +97,7 @@ class DayReport:
     connected: bool = True
     rechecked: int = 0
     changed: int = 0
+    named: tuple[date, ...] = ()
 
     @property
     def refused(self) -> int:
@@ -107,22 +113,26 @@ def onboard_day(
     day: date,
     clock: Clock,
     report: Report | None = None,
+    poll: bool = True,
     recheck: bool = False,
     batch_filings: int = BATCH_FILINGS,
     fetchers: int = FETCHERS,
 ) -> DayReport:
     """Bring every filing of the day into the lake, once; a second call adds nothing, not even a table version.
 
-    A refused body is a row with its reason and its bytes. With `recheck`, bodies published before are compared once with
-    what the regulator serves now; other bytes are a new version. Raises RegulatorUnavailable or ConfigurationError if the
+    Without `poll` it is what the ledger knows of already. A refused body is a row with its reason and its bytes. With
+    `recheck`, bodies published before are compared once with what the regulator serves now; other bytes are a new version.
+    Raises RegulatorUnavailable or ConfigurationError if the
     regulator cannot be read; what was fetched until then is published, and the next call goes on from there.
     """
     say = report or (lambda line: None)
-    poll, new = _poll(regulator, ledger, day, clock)
-    discovered = len({ref.filing_id for ref in poll.refs if ref.day == day})
-    say(
-        f"{regulator.source} {day}: {discovered} filings listed in {poll.pages} pages read, {new} new of this and other days"
-    )
+    read, new = _poll(regulator, ledger, day, clock) if poll else (Poll({}), 0)
+    discovered = len({ref.filing_id for ref in read.refs if ref.day == day})
+    if poll:
+        say(
+            f"{regulator.source} {day}: {discovered} filings listed in {read.pages} pages read, {new} new of this and "
+            "other days"
+        )
 
     _remove_scraps(Path(tempfile.gettempdir()), older_than=time.time() - SCRAP_SECONDS)
     with tempfile.TemporaryDirectory(prefix=BODIES_UNDER_WAY) as folder:
@@ -137,9 +147,12 @@ def onboard_day(
         except Exception:
             desk.give_up()
             raise
-    if poll.failure:
-        raise poll.failure
-    result = desk.result(discovered, new, poll)
+    if read.failure:
+        raise read.failure
+    named = {ref.day for ref in read.refs} - {day}
+    if named:
+        named &= set(ledger.pending_days(regulator.source, due_at=clock()))
+    result = desk.result(discovered, new, read, tuple(sorted(named, reverse=True)))
     reasons = f" {dict(result.refused_by_reason)}" if result.refused else ""
     say(
         f"{regulator.source} {day}: {result.published} published, {result.refused} refused{reasons}, "
@@ -285,6 +298,7 @@ class _Desk:
     changed: int = 0
     failures: int = 0  # in a row
     refused: Counter[str] = field(default_factory=Counter)
+    proved_at: dict[date, datetime] | None = None  # asked for once
 
     @property
     def source(self) -> Source:
@@ -359,6 +373,8 @@ class _Desk:
         rows = self.ledger.unpublished(self.source, self.day)
         if not rows:
             return
+        if self._point_corrections(rows):
+            rows = self.ledger.unpublished(self.source, self.day)
         write = self.lake.merge(TABLE, filing_rows(rows), keys=KEYS)
         self.ledger.published(self.source, {row.ref.filing_id: row.version for row in rows}, at=self.clock())
         refused = Counter(row.reason or "" for row in rows if row.state == "refused")
@@ -366,7 +382,7 @@ class _Desk:
         self.published += len(rows) - refused.total()
         self.say(f"{self.source} {self.day}: {len(rows)} filings in table version {write.version}")
 
-    def result(self, discovered: int, new: int, poll: Poll) -> DayReport:
+    def result(self, discovered: int, new: int, poll: Poll, named: tuple[date, ...]) -> DayReport:
         return DayReport(
             source=self.source,
             day=self.day,
@@ -380,6 +396,7 @@ class _Desk:
             connected=poll.connected,
             rechecked=self.rechecked,
             changed=self.changed,
+            named=named,
         )
 
     # ------------------------------------------------------------------------------------------- one filing
@@ -440,7 +457,6 @@ class _Desk:
                 facts.form,
                 facts.parties,
                 facts.period.isoformat() if facts.period else None,
-                self._corrects(row, form, facts),
                 PARSER_VERSION,
             )
         )
@@ -460,21 +476,54 @@ class _Desk:
             self.objects.put_file(uri, fetched.path)
             self.total_bytes += fetched.size
         if row.uri != uri or row.state == "discovered":  # or it was fetched again, and is the same
-            known_from = available_at(accepted_at, row.first_seen_at, fetched.last_modified, form)
+            public_at = fetched.last_modified or self._public_by(row)
+            known_from = available_at(accepted_at, row.first_seen_at, public_at, form)
             self.kept.append(Fetched(row.ref.filing_id, fetched.sha256, fetched.size, uri, known_from, fetched.etag))
         self.size += fetched.size
         if fetched.path.parent == self.folder:  # an archive gives out its own files
             fetched.path.unlink(missing_ok=True)
 
-    def _corrects(self, row: LedgerRow, form: str, facts: Header) -> str | None:
-        """The filing that this one amends, as far as the ledger knows it."""
-        corrected = corrected_form(self.source, form, row.ref.title)
-        parties = row.ref.parties or facts.parties
-        if corrected is None or not parties:
+    def _public_by(self, row: LedgerRow) -> datetime | None:
+        """By when a filing of DART, which tells no Last-Modified, was public: the close of its day's list; a backfill would
+        date all of its filings to today. None where that list was found whole before the filing was seen: it is late."""
+        if self.source != "dart":
             return None
-        earlier = self.ledger.by_company(self.source, parties[0].id, corrected, until=row.ref.day)
-        period = facts.period.isoformat() if facts.period else None
-        return corrected_filing(row, earlier, period=period)
+        if self.proved_at is None:
+            claims = self.ledger.completions(self.source, since=self.day)
+            self.proved_at = {claim.day: claim.proved_at for claim in claims}
+        proved = self.proved_at.get(row.ref.day)
+        return None if proved and proved < row.first_seen_at else dart_public_by(row.ref.day)
+
+    def _point_corrections(self, rows: Sequence[LedgerRow]) -> bool:
+        """Let corrections point to what they correct, whichever of both came first; returns whether any does so anew.
+
+        Done before rows are told to the lake, so that whoever is killed before does it again.
+        """
+        of_form = {row.ref.filing_id: corrected_form(self.source, row.ref.form, row.ref.title) for row in rows}
+        parsed = [row for row in rows if row.state == "parsed" and row.ref.parties]
+        pointers: dict[str, str] = {}
+        for row in parsed:
+            if form := of_form[row.ref.filing_id]:
+                earlier = self.ledger.by_companies(self.source, [row.ref.parties[0].id], [form], until=row.ref.day)
+                if chosen := corrected_filing(row, earlier, period=row.period):
+                    pointers[row.ref.filing_id] = chosen
+        originals = [row for row in parsed if of_form[row.ref.filing_id] is None]
+        if originals:
+            later = self.ledger.by_companies(
+                self.source,
+                sorted({party.id for row in originals for party in row.ref.parties}),
+                sorted({correcting_form(self.source, row.ref.form) for row in originals}),
+                since=min(row.ref.day for row in originals),
+            )
+            later = [row for row in later if row.state in ("parsed", "published")]
+            targets = self.ledger.rows_of(self.source, sorted({row.corrects for row in later if row.corrects}))
+            found = corrected_by_newcomers(later, originals, {row.ref.filing_id: row for row in targets})
+            pointers = {**found, **pointers}
+        known = {row.ref.filing_id: row.corrects for row in rows}
+        pointers = {one: corrected for one, corrected in pointers.items() if known.get(one) != corrected}
+        if pointers:
+            self.ledger.corrected(self.source, pointers)
+        return bool(pointers)
 
     def _refuse(self, row: LedgerRow, reason: str, detail: str) -> None:
         self.refusals.append(Refusal(row.ref.filing_id, reason, detail))

@@ -13,6 +13,8 @@ from ledgerline.filings.records import FetchedFiling, FilingRef, Party, Source
 
 # What was asked for in vain is asked for again at the latest after it.
 LONGEST_DELAY = timedelta(hours=4)
+# EDGAR limits access for 10 minutes, asking during them lengthens it; DART until the Korean day turns.
+LONGEST_BAN: Mapping[Source, timedelta] = {"edgar": timedelta(minutes=10), "dart": timedelta(days=1)}
 
 State = Literal["discovered", "fetched", "parsed", "published", "refused"]
 # Who named a filing: EDGAR's feed, daily index or submissions of a company; DART's list; an archive folder.
@@ -25,7 +27,8 @@ class LedgerRow:
 
     `attempts` counts how often work on it was begun since it last came to an end; `next_attempt_at`: not before then.
     `reason`/`detail` are set when refused, `detail` also while it waits. `etag` is the server's for the newest version.
-    `checked_at`: when the published bytes were last compared with what the regulator serves.
+    `published_at`: when the lake first held it. `checked_at`: when the published bytes were last compared with what the
+    regulator serves.
     """
 
     ref: FilingRef
@@ -63,15 +66,13 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What the header of a valid body adds; None or empty where it does not say. `period` is an ISO day; `corrects`
-    is the filing that this one amends."""
+    """What the header of a valid body adds; None or empty where it does not say. `period` is an ISO day."""
 
     filing_id: str
     accepted_at: datetime | None
     form: str | None = None
     parties: tuple[Party, ...] = ()
     period: str | None = None
-    corrects: str | None = None
     parser_version: str | None = None
 
 
@@ -175,7 +176,8 @@ class DayTotal:
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """When a published filing was accepted (None where the regulator does not say), available and published (UTC)."""
+    """When a published filing was accepted (None where the regulator does not say), its first version available, and it was
+    first published (UTC)."""
 
     day: date
     accepted_at: datetime | None
@@ -318,6 +320,10 @@ class FilingLedger(KnownFilings, Protocol):
         """
         ...
 
+    def corrected(self, source: Source, pointers: Mapping[str, str]) -> None:
+        """Corrections (correction -> corrected filing, as ids) point to what they correct from now on, in the lake too."""
+        ...
+
     def checked(self, source: Source, filing_ids: Sequence[str], *, at: datetime) -> None:
         """The bytes of these filings were compared with what the regulator serves."""
         ...
@@ -339,8 +345,16 @@ class FilingLedger(KnownFilings, Protocol):
 
     def row(self, source: Source, filing_id: str) -> LedgerRow | None: ...
 
-    def by_company(self, source: Source, company_id: str, form: str, *, until: date) -> list[LedgerRow]:
-        """Filings of a form that name a company, of days up to `until`, oldest first: what an amendment may amend."""
+    def by_companies(
+        self,
+        source: Source,
+        company_ids: Sequence[str],
+        forms: Sequence[str],
+        *,
+        since: date | None = None,
+        until: date | None = None,
+    ) -> list[LedgerRow]:
+        """Filings of one of the forms that name one of the companies, of days from `since` to `until`, oldest first."""
         ...
 
     def versions(self, source: Source, filing_id: str) -> list[Fetched]:
@@ -433,7 +447,9 @@ class RateLease(Protocol):
         ...
 
     def banned_until(self, source: Source, now: datetime) -> tuple[datetime, str] | None:
-        """The end and the reason of the ban that holds at `now`, or None."""
+        """The end and the reason of the ban that holds at `now`, or None. A ban that seems longer than LONGEST_BAN was set
+        by a clock that was ahead, and ends LONGEST_BAN after it is first asked for; unless `now` is before the watermark,
+        which is of the regulator's clock: then it is this one that is wrong."""
         ...
 
 

@@ -17,6 +17,9 @@ SATURDAY = 5  # date.weekday(): from it on no regulator publishes
 # Whose calendar a source's days are of.
 ZONES: Mapping[Source, ZoneInfo] = {"edgar": EASTERN, "dart": KOREA}
 
+# From when on DART adds nothing to its list of a day: so long after the day's end in Korea.
+LIST_CLOSES = timedelta(hours=1)
+
 # Letters between the SEC staff and a company: made public 28-73 days after acceptance, so acceptance tells nothing.
 RELEASED_LATE = frozenset({"CORRESP", "UPLOAD"})
 
@@ -45,6 +48,12 @@ def eastern_day(moment: datetime) -> date:
 def end_of_day(day: date, zone: ZoneInfo) -> datetime:
     """The midnight that ends the day, in UTC."""
     return datetime.combine(day + timedelta(days=1), time(), tzinfo=zone).astimezone(timezone.utc)
+
+
+def dart_public_by(day: date) -> datetime:
+    """When a filing that DART received on the day was surely public (UTC): DART tells no time of day and no
+    Last-Modified, but its list of the day, of which this is the end."""
+    return end_of_day(day, KOREA) + LIST_CLOSES
 
 
 def parse_acceptance(stamp: str) -> datetime | None:

@@ -172,8 +172,9 @@ def _of_row(row: LedgerRow, versions: Sequence[Fetched], corrections: Sequence[L
         ("compared again", row.checked_at),
     )
     facts += [(name, in_both_zones(moment, ref.source)) for name, moment in moments if moment is not None]
-    if row.state == "published" and row.available_at and row.published_at:
-        facts.append(("from available to published", spoken((row.published_at - row.available_at).total_seconds())))
+    if row.state == "published" and versions and row.published_at:
+        took = (row.published_at - versions[0].available_at).total_seconds()
+        facts.append(("from available to published", spoken(took)))
     if row.attempts:
         facts.append(("attempts", str(row.attempts)))
     if row.next_attempt_at is not None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from rapidfuzz import fuzz
 
+from ledgerline.errors import LedgerlineError
 from ledgerline.mapping.ports import CandidateIndex, KnowledgeGraph
 from ledgerline.mapping.records import Candidate, Channel, Edge, Hit, Mention, NameEntry
 from ledgerline.names.normalise import core
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_CANDIDATES = 10
 HITS_PER_CHANNEL = 6
+SWAPS = 3  # of the index's version while one batch is asked for: it is made anew once a day
 MIN_SPELLING, LONG_NAME = 0.88, 8  # two slips in ten letters
 # What each channel's first place is worth when the union is cut to MAX_CANDIDATES; a literal name always stays.
 _CHANNEL_WEIGHT: dict[Channel, float] = {"exact": 4.0, "graph": 4.0, "bm25": 1.0, "ngram": 1.0}
@@ -78,14 +80,27 @@ def candidate_sets(
     """
     wanted = [_spellings(mention.surface) for mention in mentions]
     distinct = list(dict.fromkeys(spelling for spellings in wanted for spelling in spellings))
-    hits = dict(zip(distinct, index.search(distinct, limit=HITS_PER_CHANNEL), strict=True))
-    name_ids = {hit.name_id for found in hits.values() for hit in found}
-    entries = index.entries(sorted(name_ids))
+    hits, entries = _found(index, distinct)
     paths = _paths(mentions, wanted, graph)
     return [
         _candidates(mention, [hits[spelling] for spelling in spellings], entries, path)
         for mention, spellings, path in zip(mentions, wanted, paths, strict=True)
     ]
+
+
+def _found(index: CandidateIndex, surfaces: Sequence[str]) -> tuple[dict[str, list[Hit]], dict[str, NameEntry]]:
+    """The hits of each surface and the entries that they name, of one version of the index: where another one was promoted
+    between both questions, which may lack a name, both are asked again."""
+    for _ in range(SWAPS):
+        hits = dict(zip(surfaces, index.search(surfaces, limit=HITS_PER_CHANNEL), strict=True))
+        name_ids = {hit.name_id for found in hits.values() for hit in found}
+        entries = index.entries(sorted(name_ids))
+        if entries.keys() >= name_ids:
+            return hits, entries
+    raise LedgerlineError(
+        f"The candidate index names entries that it does not have, {SWAPS} times in a row: it is damaged, or promoted "
+        "again and again; materialize `candidate_index`, then this again."
+    )
 
 
 def _spellings(surface: str) -> list[str]:

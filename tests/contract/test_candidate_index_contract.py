@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 
@@ -99,6 +101,33 @@ def test_a_promoted_version_is_seen_by_other_readers(
     other = open_store("shared")
     assert other.current() == index.current()
     assert companies(other.search(["Facebook"])[0], "exact") == [META]
+
+
+def test_readers_in_many_threads_get_whole_answers_of_one_version_or_the_other_while_it_is_swapped(
+    index: CandidateIndex,
+) -> None:
+    versions = [str(index.current()), index.build([entry("cik:9", "Apple Hospitality")])]
+    answers = []
+    for version in versions:
+        index.promote(version)
+        answers.append(index.search(["Apple", "Facebook"]))
+    known = {(f"{APPLE}|Apple Inc.",): 0, ("cik:9|Apple Hospitality",): 1}
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            assert index.search(["Apple", "Facebook"]) in answers
+            assert tuple(index.entries([one for ids in known for one in ids])) in known
+
+    with ThreadPoolExecutor(4) as pool:
+        readers = [pool.submit(read) for _ in range(4)]
+        try:
+            for number in range(30):
+                index.promote(versions[number % 2])
+        finally:
+            stop.set()
+    for reader in readers:
+        reader.result()
 
 
 def test_promoting_what_was_never_built_is_refused(index: CandidateIndex) -> None:

@@ -10,7 +10,17 @@ from pathlib import Path
 import pytest
 
 from ledgerline.errors import ConfigurationError
-from ledgerline.filings.ports import DayClaim, DayTotal, Fetched, Moments, Parsed, Refusal, Tick, Waiting
+from ledgerline.filings.ports import (
+    LONGEST_BAN,
+    DayClaim,
+    DayTotal,
+    Fetched,
+    Moments,
+    Parsed,
+    Refusal,
+    Tick,
+    Waiting,
+)
 from ledgerline.filings.records import FilingRef, Party
 from resources.filing_ledger import SqlFilingLedger, _tables
 from resources.ledger_schema import FIRST, VERSION_TABLE, run_revisions
@@ -213,8 +223,9 @@ def test_every_witness_of_a_filing_is_remembered_once(ledger: SqlFilingLedger) -
 def test_header_facts_are_kept_with_what_the_filing_corrects(ledger: SqlFilingLedger) -> None:
     ledger.discovered([ref(1)], seen_at=NOON)
     fetch(ledger)
-    facts = Parsed(ref(1).filing_id, NOON, "10-K/A", (APPLE,), "2024-12-31", ref(0).filing_id, "7")
+    facts = Parsed(ref(1).filing_id, NOON, "10-K/A", (APPLE,), "2024-12-31", "7")
     ledger.parsed_many("edgar", [facts])
+    ledger.corrected("edgar", {ref(1).filing_id: ref(0).filing_id})
     (row,) = ledger.rows("edgar", DAY)
     assert (row.period, row.corrects, row.parser_version, row.etag) == ("2024-12-31", ref(0).filing_id, "7", '"tag"')
 
@@ -228,8 +239,31 @@ def test_the_filings_of_a_company_are_found_by_form_and_day(ledger: SqlFilingLed
         ref(5, form="10-K", day=DAY + timedelta(days=1)),
     ]
     ledger.discovered(refs, seen_at=NOON)
-    assert [row.ref for row in ledger.by_company("edgar", APPLE.id, "10-K", until=DAY)] == refs[:2]
-    assert ledger.by_company("dart", APPLE.id, "10-K", until=DAY) == []
+
+    def found(companies: list[Party], *forms: str, source: str = "edgar", **days: date) -> list[FilingRef]:
+        ids = [company.id for company in companies]
+        return [row.ref for row in ledger.by_companies(source, ids, forms, **days)]  # type: ignore[arg-type]
+
+    assert found([APPLE], "10-K", until=DAY) == refs[:2]
+    assert found([APPLE], "10-K", since=DAY) == [refs[1], refs[4]]
+    assert found([APPLE, COOK], "10-K", "10-Q") == refs
+    assert found([APPLE], "10-K", source="dart") == []
+    assert found([], "10-K") == []
+
+
+def test_a_correction_that_is_pointed_anew_is_told_to_the_lake_once(ledger: SqlFilingLedger) -> None:
+    ledger.discovered([ref(1), ref(2, form="8-K/A")], seen_at=NOON)
+    fetch(ledger, 2)
+    ledger.parsed_many("edgar", [Parsed(ref(2).filing_id, NOON)])
+    publish(ledger, "edgar", [ref(2).filing_id], at=LATER)
+    for told in ([ref(2).filing_id], []):
+        ledger.corrected("edgar", {ref(2).filing_id: ref(1).filing_id, ref(9).filing_id: ref(1).filing_id})
+        rows = ledger.unpublished("edgar", DAY)
+        assert [row.ref.filing_id for row in rows] == told
+        publish(ledger, "edgar", told, at=LATER)
+    row = ledger.row("edgar", ref(2).filing_id)
+    assert row is not None
+    assert (row.state, row.corrects) == ("published", ref(1).filing_id)
 
 
 def test_a_filing_that_is_taken_up_again_starts_from_its_kept_body(ledger: SqlFilingLedger) -> None:
@@ -325,6 +359,20 @@ def test_the_moments_of_published_filings_are_known_by_day(ledger: SqlFilingLedg
     assert [one.day for one in ledger.moments("edgar", since=DAY, until=other)] == [DAY, other]
 
 
+def test_other_bytes_or_facts_do_not_move_the_moment_at_which_a_filing_was_first_there(ledger: SqlFilingLedger) -> None:
+    ledger.discovered([ref(1)], seen_at=NOON)
+    published(ledger, 1, LATER)
+    next_day = LATER + timedelta(days=1)
+    changed = Fetched(ref(1).filing_id, "b" * 64, 7, "s3://b/changed", next_day)
+    ledger.fetched_many("edgar", [changed])
+    ledger.parsed_many("edgar", [Parsed(ref(1).filing_id, NOON)])
+    publish(ledger, "edgar", [ref(1).filing_id], at=next_day)
+    row = ledger.row("edgar", ref(1).filing_id)
+    assert row is not None
+    assert (row.state, row.version, row.available_at, row.published_at) == ("published", 2, next_day, LATER)
+    assert ledger.moments("edgar", since=DAY, until=DAY) == [Moments(DAY, NOON, NOON, LATER)]
+
+
 def test_refused_filings_are_listed_by_reason_the_newest_day_first(ledger: SqlFilingLedger) -> None:
     days = [DAY + timedelta(days=number) for number in range(3)]
     ledger.discovered([ref(number, COOK, day=day) for number, day in enumerate(days)], seen_at=NOON)
@@ -365,7 +413,8 @@ def test_a_filing_knows_what_corrects_it(ledger: SqlFilingLedger) -> None:
     )
     for number in (2, 3):
         fetch(ledger, number)
-        ledger.parsed_many("edgar", [Parsed(ref(number).filing_id, NOON, corrects=ref(1).filing_id)])
+        ledger.parsed_many("edgar", [Parsed(ref(number).filing_id, NOON)])
+        ledger.corrected("edgar", {ref(number).filing_id: ref(1).filing_id})
     assert [row.ref.filing_id for row in ledger.corrections_of("edgar", ref(1).filing_id)] == [
         ref(3).filing_id,
         ref(2).filing_id,
@@ -524,14 +573,29 @@ def test_a_clock_that_was_set_back_does_not_stop_the_lease(ledger: SqlFilingLedg
 
 def test_a_ban_holds_for_every_process_until_its_end_and_is_never_shortened(ledger: SqlFilingLedger, url: str) -> None:
     assert ledger.banned_until("edgar", NOON) is None
-    ledger.ban("edgar", NOON + timedelta(seconds=600), "rate threshold")
+    ledger.ban("edgar", NOON + timedelta(seconds=400), "rate threshold")
     ledger.ban("edgar", NOON + timedelta(seconds=300), "earlier")
     other = SqlFilingLedger(url=url)
-    assert other.banned_until("edgar", NOON) == (NOON + timedelta(seconds=600), "rate threshold")
-    assert other.banned_until("edgar", NOON + timedelta(seconds=600)) is None
+    assert other.banned_until("edgar", NOON) == (NOON + timedelta(seconds=400), "rate threshold")
+    assert other.banned_until("edgar", NOON + timedelta(seconds=400)) is None
     assert other.banned_until("dart", NOON) is None
-    other.ban("edgar", NOON + timedelta(seconds=900), "again")
-    assert ledger.banned_until("edgar", NOON) == (NOON + timedelta(seconds=900), "again")
+    other.ban("edgar", NOON + timedelta(seconds=600), "again")
+    assert ledger.banned_until("edgar", NOON) == (NOON + timedelta(seconds=600), "again")
+
+
+def test_a_ban_that_a_clock_hours_ahead_set_ends_after_the_longest_that_one_can_be(ledger: SqlFilingLedger) -> None:
+    ledger.ban("edgar", NOON + timedelta(hours=15), "rate threshold")
+    ends = NOON + LONGEST_BAN["edgar"]
+    for moment in (NOON, NOON + timedelta(seconds=599)):
+        assert ledger.banned_until("edgar", moment) == (ends, "rate threshold")
+    assert ledger.banned_until("edgar", ends) is None
+
+
+def test_a_clock_hours_behind_does_not_shorten_a_ban(ledger: SqlFilingLedger) -> None:
+    ledger.ticked(tick(0))
+    ledger.ban("edgar", NOON + LONGEST_BAN["edgar"], "rate threshold")
+    for moment in (NOON - timedelta(hours=3), NOON):
+        assert ledger.banned_until("edgar", moment) == (NOON + LONGEST_BAN["edgar"], "rate threshold")
 
 
 def test_a_backfill_leaves_half_of_the_rate_to_the_live_feed(ledger: SqlFilingLedger) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,7 @@ from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import httpx
 import pytest
 from dagster import EnvVar
 
@@ -18,7 +20,7 @@ from ledgerline.filings.ports import NotYetThere, Regulator, RegulatorUnavailabl
 from ledgerline.filings.records import FilingRef, Party
 from ledgerline.filings.times import EASTERN
 from resources.filing_ledger import SqlFilingLedger
-from resources.regulators import DartArchive, DartHttp, EdgarArchive, EdgarHttp, RegulatorSet
+from resources.regulators import DartArchive, DartHttp, EdgarArchive, EdgarHttp, RegulatorSet, _unpacked
 from tests.servers.clock import VirtualClock
 from tests.servers.edgar import EdgarServer
 from tests.servers.edgar_filings import a_day_of_filings, moved
@@ -187,7 +189,7 @@ def test_an_archive_says_when_a_filing_was_public_and_not_when_it_was_replayed(a
     accepted = datetime(2025, 3, 14, 20, 30, tzinfo=timezone.utc)
     assert got(edgar, refs["0000320193-25-000001"]).last_modified == accepted
     assert got(edgar, refs["0000320193-25-000004"]).last_modified == accepted + timedelta(days=73)  # CORRESP
-    assert got(dart, refs["20250314000010"]).last_modified == datetime(2025, 3, 14, 15, tzinfo=timezone.utc)
+    assert got(dart, refs["20250314000010"]).last_modified == datetime(2025, 3, 14, 16, tzinfo=timezone.utc)
 
 
 def test_a_second_body_of_one_accession_is_a_filing_of_its_own(archive: Path) -> None:
@@ -343,10 +345,26 @@ def test_a_body_that_is_cut_off_is_asked_for_again(edgar: EdgarHttp, server: Reg
         got(edgar, ref)
 
 
-def test_gzip_that_nobody_asked_for_is_unpacked(edgar: EdgarHttp, server: RegulatorServer, archive: Path) -> None:
-    server.misbehave("gzip_unasked", times=99)
+@pytest.mark.parametrize("kind", ["gzip_unasked", "gzip_encoded", "gzip_members"])
+def test_gzip_is_unpacked_whole_whether_it_was_asked_for_or_not(
+    edgar: EdgarHttp, server: RegulatorServer, archive: Path, kind: str
+) -> None:
+    server.misbehave(kind, times=99)
     ref = next(ref for ref in edgar.discover(DAY) if ref.filing_id == "0000320193-25-000001")
     assert got(edgar, ref).body == (archive / "edgar/full/0000320193-25-000001.txt").read_bytes()
+
+
+@pytest.mark.parametrize("block", [1, 7, 1000])
+def test_gzip_members_are_read_to_the_last_one_wherever_a_block_ends(block: int) -> None:
+    packed = gzip.compress(b"one" * 500) + gzip.compress(b"") + gzip.compress(b"two" * 500) + bytes(9)
+
+    def blocks(body: bytes) -> Iterator[bytes]:
+        return (body[at : at + block] for at in range(0, len(body), block))
+
+    assert b"".join(_unpacked(blocks(packed))) == b"one" * 500 + b"two" * 500
+    for broken in (packed[:-20], packed + b"no gzip"):
+        with pytest.raises(httpx.DecodingError):
+            b"".join(_unpacked(blocks(broken)))
 
 
 def test_requests_keep_the_distance_of_the_lease(edgar: EdgarHttp) -> None:
@@ -520,6 +538,32 @@ def test_a_poll_that_knows_everything_adds_nothing(case: Case) -> None:
     assert known.known(case.regulator.source, ids) == set(ids)
 
 
+def test_a_dart_filing_that_came_in_place_of_a_withdrawn_one_is_found_by_the_next_poll(
+    dart: DartHttp, server: RegulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resources.regulators.PAGE", 1)
+    first, second, third = dart.discover(DAY)
+    withdrawn = replace(second, filing_id="20250314999999")
+    poll = dart.poll(DAY, known=Known(first, second, withdrawn), since=EVENING)
+    assert third in poll.refs
+    asked = len(server.requests)
+    assert dart.poll(DAY, known=Known(first, second, third), since=EVENING).pages == 2
+    assert len(server.requests) == asked + 2
+
+
+def test_a_page_without_rows_in_the_middle_of_the_feed_is_not_its_end(tmp_path: Path) -> None:
+    day, filings = a_day_of_filings(tmp_path / "sample", limit=150)
+    clock = VirtualClock(datetime(day.year, day.month, day.day, 21, 30, tzinfo=EASTERN))
+    ledger = SqlFilingLedger(url=f"sqlite:///{tmp_path}/ledger.db")
+    with EdgarServer(filings, clock=clock) as server:
+        edgar = EdgarHttp(USER_AGENT, lease=ledger, base_url=server.url, clock=clock, sleep=clock.sleep)
+        server.misbehave("empty_page", where="start=100")
+        broken, whole = (edgar.poll(day, known=Known(), since=None) for _ in range(2))
+        assert (broken.connected, broken.gap, broken.failure) == (False, None, None)
+        assert whole.connected
+        assert len(whole.refs) > len(broken.refs) == 100
+
+
 def test_the_index_of_the_day_lists_its_filings_and_is_whole(case: Case) -> None:
     index = case.regulator.index(DAY)
     assert index is not None
@@ -562,6 +606,13 @@ def test_a_holiday_has_an_empty_index_and_a_day_that_goes_on_has_none(tmp_path: 
         weekend = edgar.index(saturday)
         assert weekend is not None
         assert (weekend.refs, weekend.final) == ((), False)
+
+        def ahead() -> datetime:
+            return clock() + timedelta(days=2)
+
+        early = EdgarHttp(USER_AGENT, lease=ledger, base_url=server.url, clock=ahead, sleep=clock.sleep).index(saturday)
+        assert early is not None
+        assert not early.final  # by the regulator's clock
         clock.advance_to(datetime(saturday.year, saturday.month, saturday.day, 7, tzinfo=EASTERN) + timedelta(days=1))
         weekend = edgar.index(saturday)
         assert weekend is not None

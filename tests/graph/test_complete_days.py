@@ -10,8 +10,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from ledgerline.filings.completeness import still_asked_for
 from ledgerline.filings.times import EASTERN
 from platform_assets.definitions import build_defs
+from platform_assets.provenance import DayProvenance
 from resources.filing_ledger import SqlFilingLedger
 from resources.lake import DeltaLake
 from resources.object_store import DirectoryObjectStore
@@ -75,7 +77,7 @@ def edgar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Edgar]:
     lake = DeltaLake(root=str(tmp_path / "lake"))
     monkeypatch.setattr("platform_assets.filings._utc_now", clock)
     monkeypatch.setattr("platform_assets.completeness._utc_now", clock)
-    with EdgarServer(filings, clock=clock) as server, dg.DagsterInstance.ephemeral() as instance:
+    with EdgarServer(filings, clock=clock, letters=4) as server, dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("source_day", [f"edgar:{day}"])
         regulator = EdgarHttp(
             "Ledgerline Tests tests@example.com", lease=ledger, base_url=server.url, clock=clock, sleep=clock.sleep
@@ -154,6 +156,53 @@ def test_the_claim_alone_judges_by_itself(edgar: Edgar) -> None:
     (failure,) = [event.step_failure_data for event in result.all_events if event.is_step_failure]
     assert "neither published nor refused" in str(failure.user_failure_data.description)
     assert edgar.claims() == []
+
+
+def letters(edgar: Edgar) -> dict[str, date]:
+    """What the index of the day names and is dated weeks before it."""
+    listed = edgar.server.index_truth(edgar.day).values()
+    return {one.accession: one.filed for one in listed if one.filed != edgar.day}
+
+
+def test_filings_of_other_days_that_the_index_names_are_onboarded_before_the_first_proof(edgar: Edgar) -> None:
+    the_next_morning(edgar)
+    result = edgar.run()
+    assert result.success, check_of(result).description
+    assert letters(edgar)
+    rows = {row["filing_id"]: row for row in edgar.lake.read("filings").to_pylist()}
+    assert {one: rows[one]["day"] for one in letters(edgar)} == {
+        one: day.isoformat() for one, day in letters(edgar).items()
+    }
+    named = {f"edgar:{day}" for day in letters(edgar).values()}
+    events = result.get_asset_materialization_events()
+    told = [event.partition for event in events if event.asset_key == dg.AssetKey("filings")]
+    assert named | {f"edgar:{edgar.day}"} <= set(told)
+    assert len(told) == len(set(told))
+    assert named <= set(edgar.instance.get_dynamic_partitions("source_day"))
+    assert DayProvenance.latest(edgar.instance, dg.AssetKey("filings"), min(named)) is not None
+
+
+def test_a_proof_waits_for_filings_of_other_days_that_its_index_names(edgar: Edgar) -> None:
+    the_next_morning(edgar)
+    ports = ("edgar", edgar.ledger, edgar.lake, edgar.day)
+    assert not still_asked_for(*ports)
+    edgar.server.misbehave("not_yet", where=min(letters(edgar)).replace("-", ""), times=1)
+    assert not edgar.run().success
+    assert not edgar.ledger.pending("edgar", edgar.day)
+    assert still_asked_for(*ports)
+    edgar.clock.sleep(3600)
+    assert edgar.defs.resolve_job_def("onboard").execute_in_process(
+        instance=edgar.instance, partition_key=f"edgar:{letters(edgar)[min(letters(edgar))]}"
+    )
+    assert not still_asked_for(*ports)
+    assert edgar.run().success
+
+
+def test_a_ban_while_other_days_are_taken_up_leaves_them_to_the_next_tick(edgar: Edgar) -> None:
+    edgar.clock.advance_to(edgar.clock() + timedelta(hours=2))
+    edgar.server.misbehave("ban", where=min(letters(edgar)).replace("-", ""))
+    assert edgar.run("filings").success
+    assert min(letters(edgar).values()) in edgar.ledger.pending_days("edgar")
 
 
 def test_a_claim_before_the_index_was_read_names_the_asset_to_materialize(edgar: Edgar) -> None:

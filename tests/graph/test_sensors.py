@@ -14,6 +14,7 @@ from dagster._utils.schedules import schedule_execution_time_iterator  # how the
 
 from jobs.monitoring import onboarding_watch
 from jobs.schedules import (
+    CATCH_UP,
     MOST_DAYS,
     PROVE_DAYS,
     TICKS,
@@ -407,6 +408,7 @@ class FakeFilingLedger(dg.ConfigurableResource):
 
     waiting: list[str] = []  # noqa: RUF012 - pydantic copies it
     proved: list[str] = []  # noqa: RUF012
+    banned_for: float | None = None  # seconds from the afternoon on
 
     def pending_days(self, source: str, *, due_at: datetime) -> list[date]:
         return [date.fromisoformat(day) for day in self.waiting]
@@ -417,6 +419,19 @@ class FakeFilingLedger(dg.ConfigurableResource):
     def completions(self, source: str, *, since: date | None = None) -> list[DayClaim]:
         days = [date.fromisoformat(day) for day in self.proved]
         return [DayClaim("edgar", day, 1, "", datetime.now(timezone.utc)) for day in days if since and day >= since]
+
+    def banned_until(self, source: str, now: datetime) -> tuple[datetime, str] | None:
+        if self.banned_for is None or source != "edgar":
+            return None
+        until = AFTERNOON.astimezone(timezone.utc) + timedelta(seconds=self.banned_for)
+        return (until, "rate threshold") if now < until else None
+
+
+class NoIndexYet(dg.ConfigurableResource):
+    """A lake without the table `day_index`."""
+
+    def version(self, table: str) -> None:
+        return None
 
 
 AFTERNOON = datetime(2026, 3, 2, 16, 30, tzinfo=NEW_YORK)  # a Monday
@@ -429,13 +444,15 @@ def clock(
     live: tuple[str, ...] = ("edgar", "dart"),
     waiting: tuple[str, ...] = (),
     proved: tuple[str, ...] | None = None,
+    banned_for: float | None = None,
 ) -> Tick:
     """A tick of `onboard_edgar`, or of `prove_edgar` where it is said which days are proved."""
     schedule = onboarding_schedule("edgar") if proved is None else proving_schedule("edgar")
     context = dg.build_schedule_context(instance=recorded.instance, scheduled_execution_time=moment)
     regulators = FakeRegulators(listed={}, live=list(live))
-    ledger = FakeFilingLedger(waiting=list(waiting), proved=list(proved or ()))
-    return outcome(schedule(context, regulators=regulators, filing_ledger=ledger))
+    ledger = FakeFilingLedger(waiting=list(waiting), proved=list(proved or ()), banned_for=banned_for)
+    lake = {} if proved is None else {"lake": NoIndexYet()}
+    return outcome(schedule(context, regulators=regulators, filing_ledger=ledger, **lake))
 
 
 def test_the_clock_starts_the_regulators_day_and_registers_it(recorded):
@@ -448,6 +465,18 @@ def test_days_of_which_filings_wait_are_worked_on_behind_today(recorded):
     found = clock(recorded, waiting=("2026-02-27", "2026-03-02", "2026-03-03"))
     assert found.keys == [MONDAY, TUESDAY, FRIDAY]
     assert [request.tags["dagster/priority"] for request in found.requests] == ["10", "5", "5"]
+    assert [request.tags.get(CATCH_UP) for request in found.requests] == [None, "edgar", "edgar"]
+
+
+@pytest.mark.parametrize("proved", [None, ()])
+def test_nothing_is_started_during_a_ban_and_the_first_tick_after_it_goes_on(recorded, proved):
+    recorded.instance.add_dynamic_partitions("source_day", [FRIDAY])
+    banned = clock(recorded, waiting=("2026-02-26",), proved=proved, banned_for=1)
+    assert banned.keys == []
+    assert banned.reason == (
+        "edgar may not be asked before 2026-03-02 21:30:01 UTC (rate threshold); the first tick after it goes on."
+    )
+    assert clock(recorded, proved=proved, banned_for=0).keys != []
 
 
 def test_no_more_days_are_started_at_once_than_a_machine_can_bear(recorded):
@@ -472,7 +501,7 @@ def test_two_ticks_have_two_run_keys_and_one_tick_replayed_has_one(recorded):
 @pytest.mark.parametrize("status", UNFINISHED)
 def test_a_tick_is_skipped_while_a_run_of_the_day_is_at_work(recorded, status, job):
     recorded.ran(clock(recorded).requests[0], status, job)
-    found = clock(recorded)
+    found = clock(recorded, waiting=("2026-02-27",))  # which the run may have named, and then takes along
     assert found.keys == []
     assert "still at work" in found.reason
 
@@ -500,6 +529,7 @@ def test_a_day_that_ended_is_proved_from_the_next_morning_on_and_rechecked(recor
     found = clock(recorded, morning, proved=())
     assert found.keys == [FRIDAY]
     assert found.requests[0].run_config["ops"] == {"filings": {"config": {"recheck": True}}}
+    assert found.requests[0].tags == {"dagster/priority": "3", CATCH_UP: "edgar"}
     assert clock(recorded, morning, proved=("2026-02-27",)).keys == []
 
 
@@ -513,7 +543,7 @@ def test_a_weekday_over_which_the_machine_slept_is_registered_and_proved(recorde
 def test_a_day_of_which_filings_are_still_asked_for_is_not_tried_yet(recorded):
     recorded.instance.add_dynamic_partitions("source_day", [FRIDAY])
     found = clock(recorded, proved=(), waiting=("2026-02-27",))
-    assert (found.keys, found.reason) == ([], "Filings of 2026-02-27 are still asked for.")
+    assert (found.keys, found.reason) == ([], "Filings that belong to 2026-02-27 are still asked for.")
 
 
 def test_nothing_is_proved_before_anything_was_onboarded(recorded):

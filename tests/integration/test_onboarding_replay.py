@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from datetime import date, datetime, time, timedelta, timezone
 from pathlib import Path
 
@@ -103,3 +104,25 @@ def test_darts_day_with_quota_and_outages_ends_as_what_was_published_and_its_key
     said += [str(tick) for tick in world.ledger.ticks("dart", limit=1000)]
     assert_key_never_logged("\n".join(said), server.key)
     assert any("crtfc_key=***" in one for one in said)
+
+
+def test_darts_days_of_long_ago_are_available_since_their_lists_closed_and_what_is_late_since_it_was_seen(
+    tmp_path: Path,
+) -> None:
+    """DART tells neither a time of day nor a Last-Modified: a backfill must date nothing to today, nor before it was there."""
+    closed = moment(KOREAN_DAY + timedelta(days=1), 1, zone=KOREA)
+    clock = SharedClock(closed + timedelta(days=20))
+    *reports, late = korean_reports([KOREAN_DAY], per_day=8, seed=4, without_document=0)
+    appears = clock() + timedelta(days=1)
+    server = DartServer([*reports, replace(late, listed_at=appears, document_at=appears)], clock=clock, seed=12)
+    with server:
+        world = World("dart", tmp_path, server.url, clock, key=server.key)
+        world.complete(KOREAN_DAY)
+        assert {row["available_at"] for row in world.lake_rows()} == {closed}
+        assert [claim.filings for claim in world.ledger.completions("dart")] == [len(reports)]
+        clock.advance_to(appears + timedelta(hours=1))
+        world.onboard(KOREAN_DAY)
+        rows = {row["filing_id"]: row for row in world.lake_rows()}
+    newcomer = rows.pop(late.rcept_no)
+    assert newcomer["available_at"] == newcomer["first_seen_at"] > appears
+    assert {row["available_at"] for row in rows.values()} == {closed}

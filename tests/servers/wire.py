@@ -33,7 +33,9 @@ RESETS: dict[str, tuple[float, float | None]] = {
     "reset_mid_body": (1, 0.5),
     "reset_last_byte": (1, None),
 }
-TRANSPORT = frozenset({*RESETS, "truncated", "gzip_unasked", "gzip_encoded", "cut_gzip", "slow", "stalled"})
+TRANSPORT = frozenset(
+    {*RESETS, "truncated", "gzip_unasked", "gzip_encoded", "gzip_members", "cut_gzip", "slow", "stalled"}
+)
 
 
 @dataclass(frozen=True)
@@ -227,8 +229,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _send(self, answer: Answer, fault: str | None) -> None:
-        if fault in ("gzip_unasked", "gzip_encoded", "cut_gzip"):
-            answer = compressed(answer, cut=20 if fault == "cut_gzip" else 0, said=fault == "gzip_encoded")
+        if fault in ("gzip_unasked", "gzip_encoded", "gzip_members", "cut_gzip"):
+            said, members = fault in ("gzip_encoded", "gzip_members"), 2 if fault == "gzip_members" else 1
+            answer = compressed(answer, cut=20 if fault == "cut_gzip" else 0, said=said, members=members)
         body = answer.body if isinstance(answer.body, Streamed) else streamed(answer.body)
         head = self._head(answer)
         if fault in RESETS:
@@ -285,10 +288,12 @@ class _Handler(BaseHTTPRequestHandler):
                 continue
 
 
-def compressed(answer: Answer, *, cut: int = 0, said: bool = False) -> Answer:
-    """The answer with a gzip body, which has lost its last `cut` bytes; `said`: with Content-Encoding."""
+def compressed(answer: Answer, *, cut: int = 0, said: bool = False, members: int = 1) -> Answer:
+    """The answer with a gzip body of so many members, which has lost its last `cut` bytes; `said`: with Content-Encoding."""
     plain = answer.body.whole() if isinstance(answer.body, Streamed) else answer.body
-    packed = gzip.compress(plain, compresslevel=1, mtime=0)
+    size = -(-len(plain) // members) or 1
+    parts = [plain[at : at + size] for at in range(0, len(plain), size)] or [b""]
+    packed = b"".join(gzip.compress(part, compresslevel=1, mtime=0) for part in parts)
     headers = {**answer.headers, "Content-Encoding": "gzip"} if said else answer.headers
     return replace(answer, body=packed[: len(packed) - cut], headers=headers)
 

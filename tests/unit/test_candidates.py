@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 
 import pytest
 
+from ledgerline.errors import LedgerlineError
 from ledgerline.mapping.candidates import MAX_CANDIDATES, candidate_sets, is_literal, name_entries
+from ledgerline.mapping.records import Hit
 from ledgerline.names.facts import facts_from_rows
 from tests.unit.mapping_fakes import (
     ALPHABET,
@@ -35,6 +39,27 @@ def test_equal_spellings_of_a_company_are_one_entry_with_their_days_united() -> 
     )
     (entry,) = name_entries(facts)
     assert (entry.name, entry.valid_from, entry.valid_to) == ("AAR CORP", "2015-01-01", "")
+
+
+class Swapped(FakeIndex):
+    """An index that is promoted anew behind the first `times` searches: its names have other ids then."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__(small_facts())
+        self.times = times
+
+    def search(self, surfaces: Sequence[str], *, limit: int = 10) -> list[list[Hit]]:
+        found = super().search(surfaces, limit=limit)
+        self.times -= 1
+        return found if self.times < 0 else [[replace(hit, name_id="of before") for hit in hits] for hits in found]
+
+
+def test_candidates_are_of_one_version_of_the_index_also_where_it_is_swapped_meanwhile() -> None:
+    graph = FakeGraph(small_facts())
+    (found,) = candidate_sets([mention("Cisco Systems")], index=Swapped(1), graph=graph)
+    assert found == candidate_sets([mention("Cisco Systems")], index=FakeIndex(small_facts()), graph=graph)[0]
+    with pytest.raises(LedgerlineError, match="materialize `candidate_index`"):
+        candidate_sets([mention("Cisco Systems")], index=Swapped(9), graph=graph)
 
 
 def test_people_and_products_are_no_names_of_a_company() -> None:

@@ -6,7 +6,10 @@ import pytest
 import yaml
 from dagster._core.instance.config import dagster_instance_config  # no public function validates without connecting
 from dagster._core.instance.ref import InstanceRef
+from dagster._core.storage.dagster_run import DagsterRun
+from dagster._utils.tags import TagConcurrencyLimitsCounter  # what the daemon asks before it launches a run
 
+from jobs.schedules import LEFTOVERS, LIVE, PRIORITY, PROOF, catching_up
 from resources.environment import ROOT
 
 FILE = ROOT / "deploy" / "dagster.aws.yaml"
@@ -73,3 +76,16 @@ def test_what_keeps_runs_safe_locally_holds_on_aws_too():
     aws, local = (yaml.safe_load(path.read_text()) for path in (FILE, ROOT / "dagster.yaml"))
     assert {name: aws[name] for name in SAME_AS_LOCAL} == {name: local[name] for name in SAME_AS_LOCAL}
     assert aws["concurrency"]["pools"] == local["concurrency"]["pools"]
+
+
+@pytest.mark.parametrize("path", [FILE, ROOT / "dagster.yaml"], ids=["aws", "local"])
+def test_runs_that_catch_up_never_take_the_slot_of_the_live_feed(path):
+    """Judged by Dagster's own counter: five proofs of ended days wait in the queue when the live feed's tick comes."""
+    concurrency = yaml.safe_load(path.read_text())["concurrency"]["runs"]
+    at_work: list[DagsterRun] = []
+    for tags in [catching_up("edgar", PROOF)] * 4 + [catching_up("dart", LEFTOVERS), {PRIORITY: LIVE}]:
+        run = DagsterRun("any", tags=tags)
+        limits = TagConcurrencyLimitsCounter(concurrency["tag_concurrency_limits"], at_work)
+        if len(at_work) < concurrency["max_concurrent_runs"] and not limits.is_blocked(run):
+            at_work.append(run)
+    assert [run.tags[PRIORITY] for run in at_work] == [PROOF, LIVE]

@@ -163,7 +163,7 @@ def test_a_source_is_summed_up_over_its_newest_days_and_older_days_that_wait_are
     ledger.refused_many("edgar", [Refusal(names[3], "not_served", "404"), Refusal(names[1], "truncated", "cut")])
     ledger.waiting_many("edgar", [Waiting(names[4], "not_served: 404", NOON + timedelta(hours=1))])
     ledger.completed(DayClaim("edgar", days[1], 1, "a" * 64, NOON))
-    ledger.ban("edgar", NOON + timedelta(hours=4), "threshold")
+    ledger.ban("edgar", NOON + timedelta(hours=3, minutes=5), "threshold")
     ledger.ticked(Tick("edgar", NOON, NOON, connected=True, new=5, pages=1))
     now = NOON + timedelta(hours=3)
     found = status_of(ledger, "edgar", now=now, days=2)
@@ -175,7 +175,11 @@ def test_a_source_is_summed_up_over_its_newest_days_and_older_days_that_wait_are
     assert found.late[0].since == NOON
     assert [one.ref.filing_id for one in found.set_aside] == [names[3]]
     assert [one.ref.filing_id for one in found.refused] == [names[1]]
-    assert (found.older, found.ban, found.read_until) == ([days[0]], (NOON + timedelta(hours=4), "threshold"), NOON)
+    assert (found.older, found.ban, found.read_until) == (
+        [days[0]],
+        (NOON + timedelta(hours=3, minutes=5), "threshold"),
+        NOON,
+    )
     assert found.newest is not None
     assert [poll.polls for poll in found.polls] == [1]
     in_time = status_of(ledger, "edgar", now=NOON + LATE_AFTER, days=2)

@@ -484,6 +484,86 @@ def test_an_amendment_points_to_the_filing_that_it_amends(world: World) -> None:
     assert [world.lake.held["edgar", accession(number)]["corrects"] for number in (1, 2)] == [None, accession(1)]
 
 
+AMENDED_ON = DAY + timedelta(days=9)
+
+
+def amended(world: World, *originals: date, form: str = "8-K/A") -> Callable[..., DayReport]:
+    """A regulator with an 8-K on each of the days and an amendment, filing 9, days after DAY; onboards a day of it."""
+    listed = {day: [(accession(number), "8-K")] for number, day in enumerate(originals, start=1)}
+    listed[AMENDED_ON] = [(accession(9), form)]
+    world.regulator.bodies = {
+        one: submission(Made(one, kind, (APPLE,))) for filings in listed.values() for one, kind in filings
+    }
+    world.regulator.discover = lambda day: [  # type: ignore[method-assign]
+        FilingRef("edgar", one, day, kind, (Party(*APPLE),)) for one, kind in listed[day]
+    ]
+
+    def onboard(day: date, **changes) -> DayReport:
+        ports = {"regulator": world.regulator, "ledger": world.ledger, "objects": world.objects, "lake": world.lake}
+        return onboard_day(day=day, clock=lambda: world.now, **{**ports, **changes})
+
+    return onboard
+
+
+def corrects(world: World) -> str | None:
+    return world.lake.held["edgar", accession(9)]["corrects"]
+
+
+def test_an_amendment_that_came_first_points_to_its_original_once_that_is_there(world: World) -> None:
+    onboard = amended(world, DAY)
+    onboard(AMENDED_ON)
+    assert corrects(world) is None
+    onboard(DAY)
+    assert world.ledger.pending_days("edgar", due_at=NOW) == [AMENDED_ON]
+    onboard(AMENDED_ON, poll=False)
+    assert corrects(world) == accession(1)
+    assert world.regulator.fetches == [accession(9), accession(1)]
+    version = world.lake.newest
+    for day in (DAY, AMENDED_ON):
+        onboard(day)
+    assert world.ledger.reopened("edgar", [accession(1)]) == 1  # read again by another parser
+    onboard(DAY)
+    assert world.ledger.pending_days("edgar") == []
+    assert world.lake.newest == version
+
+
+def test_a_backfill_that_brings_a_nearer_original_lets_the_amendment_point_to_it(world: World) -> None:
+    before, long_before = DAY - timedelta(days=1), DAY - timedelta(days=300)
+    onboard = amended(world, long_before, before, DAY)
+    pointed = []
+    for day in (long_before, AMENDED_ON, DAY, before):
+        onboard(day)
+        onboard(AMENDED_ON, poll=False)
+        pointed.append(corrects(world) if day != long_before else None)
+    assert pointed == [None, accession(1), accession(3), accession(3)]
+
+
+@pytest.mark.parametrize("form", ["8-K", "10-K/A"])
+def test_what_amends_nothing_of_it_is_left_alone_by_an_original(world: World, form: str) -> None:
+    onboard = amended(world, DAY, form=form)
+    onboard(AMENDED_ON)
+    onboard(DAY)
+    assert world.ledger.pending_days("edgar") == []
+    assert corrects(world) is None
+
+
+@pytest.mark.parametrize("step", ["corrected", "merge", "published"])
+@pytest.mark.parametrize("after", [False, True])
+def test_killed_while_an_amendment_gets_its_original_it_gets_it_from_the_next_call(
+    world: World, step: str, after: bool
+) -> None:
+    onboard = amended(world, DAY)
+    onboard(AMENDED_ON)
+    killer = Killer([1], after)
+    ports = {"ledger": killer.wrap(world.ledger, (step,)), "lake": killer.wrap(world.lake, (step,))}
+    with pytest.raises(Killed):
+        onboard(DAY, **ports)
+    onboard(DAY)
+    onboard(AMENDED_ON, poll=False)
+    assert corrects(world) == accession(1)
+    assert {row.state for day in (DAY, AMENDED_ON) for row in world.ledger.rows("edgar", day)} == {"published"}
+
+
 class Killer:
     """Wraps a port: raises Killed before or after the n-th call of all its wrapped methods, counted together."""
 

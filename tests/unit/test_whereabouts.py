@@ -34,7 +34,9 @@ def fetch(ledger: SqlFilingLedger, filing_id: str = ONE, digest: str = "a" * 64)
 
 
 def publish(ledger: SqlFilingLedger, filing_id: str = ONE, corrects: str | None = None) -> None:
-    ledger.parsed_many("edgar", [Parsed(filing_id, NOON, parser_version="1", corrects=corrects)])
+    ledger.parsed_many("edgar", [Parsed(filing_id, NOON, parser_version="1")])
+    if corrects:
+        ledger.corrected("edgar", {filing_id: corrects})
     publishing.publish(ledger, "edgar", [filing_id], at=LATER)
 
 
