@@ -1,57 +1,54 @@
-"""Servers that the contract suites share, each started once per session on a free loopback port: an S3 by moto,
+"""Servers that the contract suites share, each started once per session on a free loopback port: AWS by moto, MLflow,
 PostgreSQL where it is installed, Gremlin Server and OpenSearch where there are Java and Maven."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
-from multiprocessing.connection import Connection
 
 import pytest
 
 from tests.servers.gremlin import GremlinServer, NoGremlinServer, running_gremlin
+from tests.servers.mlflow import MlflowServer, NoMlflow
+from tests.servers.moto import MotoServer, NoMoto
 from tests.servers.opensearch import NoOpenSearch, OpenSearchServer
 from tests.servers.postgres import NoPostgres, running_postgres
 
 
-def serve_s3(started: Connection) -> None:
-    """Tell the endpoint's URL, then serve until killed."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    started.send(f"http://{host}:{port}")
-    threading.Event().wait()
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[MotoServer]:
+    """AWS by moto, and its credentials in the environment; without moto a failure in CI, else skipped."""
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(MotoServer())
+        except NoMoto as missing:
+            if os.environ.get("CI") == "true":
+                pytest.fail(f"CI needs this server: {missing}")
+            pytest.skip(str(missing))
+        patched = stack.enter_context(pytest.MonkeyPatch.context())
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+            patched.setenv(name, server.variables()[name])
+        yield server
 
 
 @pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
-    pytest.importorskip("moto.server", reason="moto[server] is not installed")
-    before = {
-        name: os.environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
-    }
-    os.environ.update(AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test", AWS_DEFAULT_REGION="us-east-1")
-    # In a process of its own: some calls of delta-rs hold Python's lock while they wait for S3, which would wait for them.
-    here, there = multiprocessing.Pipe()
-    server = multiprocessing.get_context("spawn").Process(target=serve_s3, args=(there,), daemon=True)
-    server.start()
-    try:
-        if not here.poll(60):
-            raise RuntimeError("the S3 of moto did not start within a minute")
-        yield here.recv()
-    finally:
-        server.kill()
-        server.join()
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+def s3_endpoint(moto_server: MotoServer) -> str:
+    return moto_server.url
+
+
+@pytest.fixture(scope="session")
+def mlflow_server() -> Iterator[MlflowServer]:
+    """Without MLflow a failure in CI, else skipped. The server makes its schema in some 7 s: share it."""
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(MlflowServer())
+        except NoMlflow as missing:
+            if os.environ.get("CI") == "true":
+                pytest.fail(f"CI needs this server: {missing}")
+            pytest.skip(str(missing))
+        yield server
 
 
 @pytest.fixture(scope="session")

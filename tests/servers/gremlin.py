@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.servers.ports import free_port
 
 VERSION = "3.8.1"
 START_SECONDS = 60.0
@@ -67,7 +68,7 @@ class GremlinServer:
 
     def __init__(self, jars: Path, home: Path, *, heap: str = "512m") -> None:
         self.jars, self.home, self.heap = jars, home, heap
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"ws://127.0.0.1:{self.port}/gremlin"
         self._process: subprocess.Popen[bytes] | None = None
         (home / "graph.properties").write_text(GRAPH)
@@ -162,9 +163,3 @@ def _fetch(aside: Path) -> None:
         raise NoGremlinServer(f"Maven did not fetch Gremlin Server {VERSION} within {FETCH_SECONDS:.0f} s") from None
     if done.returncode:
         raise NoGremlinServer(f"Maven cannot fetch Gremlin Server {VERSION}: {(done.stdout + done.stderr)[-500:]}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -17,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.servers.ports import free_port
 from tests.servers.unprivileged import TEMPORARY, new_home, user_of
 
 START_SECONDS = 30.0
@@ -36,7 +36,7 @@ def running_postgres() -> Iterator[str]:
         data = home / "data"
         arguments = ["--auth=trust", "--username=ledgerline", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
         _run([str(programs / "initdb"), f"--pgdata={data}", *arguments], home, as_user)
-        port = _free_port()
+        port = free_port()
         settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", "shared_buffers=16MB"]
         command = [str(programs / "postgres"), "-D", str(data), "-p", str(port)]
         with open(home / "log", "wb") as log:
@@ -89,12 +89,6 @@ def _run(command: list[str], home: Path, as_user: dict[str, Any]) -> None:
     done = subprocess.run(command, cwd=home, capture_output=True, text=True, **as_user)
     if done.returncode:
         raise RuntimeError(f"{command[0]} failed: {done.stderr.strip() or done.stdout.strip()}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_until_ready(programs: Path, port: int, server: subprocess.Popen[bytes], log: Path) -> None:
