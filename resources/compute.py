@@ -22,7 +22,7 @@ from typing import Any, Protocol
 from dagster import ConfigurableResource, PipesTempFileContextInjector, PipesTempFileMessageReader, open_pipes_session
 from pydantic import Field
 
-from ledgerline.errors import ConfigurationError
+from ledgerline.errors import ConfigurationError, LedgerlineError
 from ledgerline.ports import Attempt, Batch, BatchRun, Ended, ObjectStore
 from resources.environment import ROOT, worker_variables
 from resources.object_store import DirectoryObjectStore, S3ObjectStore
@@ -110,6 +110,17 @@ class _Compute(ConfigurableResource):
 
 class SubprocessCompute(_Compute):
     """A process of this machine per batch, `parallel` at once. Its output is that of the step."""
+
+    def probe(self) -> Iterator[str]:
+        """See `ledgerline.doctor.Probed`. A process starts as those of batches do, and ends at once."""
+        yield "start a process"
+        done = subprocess.run(
+            [sys.executable, "-c", ""], env=worker_variables(aws=False), capture_output=True, check=False
+        )
+        if done.returncode:
+            raise LedgerlineError(
+                f"{sys.executable} ends with {done.returncode} as soon as it starts: make the environment anew."
+            )
 
     def _starter(self, store: Mapping[str, Any], objects: ObjectStore, step: Any) -> Any:
         return lambda batch, on_demand: _Process(self, batch, self._extras(batch, store), step)
@@ -201,6 +212,15 @@ class EcsCompute(_Compute):
     batch_bytes: int = Field(default=500_000_000, gt=0)
     poll_seconds: float = 5.0
     start_seconds: float = 300.0  # without a machine by then, there is none
+
+    def probe(self) -> Iterator[str]:
+        """See `ledgerline.doctor.Probed`. No task is run: it costs money."""
+        import boto3
+
+        yield "reach, sign, read the task definition"
+        with _ecs_errors(self):
+            client = boto3.client("ecs", region_name=self.region)
+            client.describe_task_definition(taskDefinition=self.task_definition)
 
     def _starter(self, store: Mapping[str, Any], objects: ObjectStore, step: Any) -> Any:
         if not isinstance(objects, S3ObjectStore):

@@ -22,6 +22,8 @@ from typing import Any
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
+from ledgerline.errors import LedgerlineError
+
 # mlflow keeps the tracking URI and the active run in globals of the process, so runs are opened one at a time.
 _ONE_AT_A_TIME = threading.RLock()
 RUN_TAG = "dagster_run_id"  # the tag by which dagster-mlflow finds the run again
@@ -66,6 +68,12 @@ class MlflowExperiments(dg.ConfigurableResource):
         for run in left:
             client.set_terminated(run.info.run_id, status="FAILED")
         return len(left)
+
+    def probe(self) -> Iterator[str]:
+        """See `ledgerline.doctor.Probed`. Nothing is written: MLflow keeps what is deleted."""
+        yield "reach, read"
+        with _plainly(self.tracking_uri):
+            self._touch()
 
     def _open(self, experiment: str, dagster_run_id: str, tags: Mapping[str, str]) -> Any:
         from dagster_mlflow.resources import MlFlow
@@ -151,6 +159,20 @@ class _ResourceContext:
     dagster_run: _DagsterRun
     run_id: str
     resource_config: Mapping[str, Any]
+
+
+@contextmanager
+def _plainly(tracking_uri: str) -> Iterator[None]:
+    """What MLflow raises where it cannot be used, as one sentence with the remedy."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        words = " ".join(str(error).split())[:200]
+        raise LedgerlineError(
+            f"MLflow at {tracking_uri} cannot be used ({words}): check MLFLOW_TRACKING_URI and that it runs, then run again."
+        ) from error
 
 
 def _say_nothing_to_anybody() -> None:

@@ -10,8 +10,10 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from typing import Any
 
 from dagster import ConfigurableResource
 from pydantic import Field, PrivateAttr
@@ -50,6 +52,11 @@ class _Notifier(ConfigurableResource):
                 self._execute("DELETE FROM sent WHERE key = ?", key)
                 raise
             return True
+
+    def probe(self) -> Iterator[str]:
+        """See `ledgerline.doctor.Probed`. Nobody is alerted."""
+        yield "remember"
+        self._execute("DELETE FROM sent WHERE key = ?", f"doctor-{uuid.uuid4().hex}")
 
     def _send(self, owner: str, title: str, text: str) -> None:
         raise NotImplementedError
@@ -97,16 +104,31 @@ class SlackNotifier(_Notifier):
     default_channel: str = "#ledgerline"
     base_url: str = ""
 
-    def _send(self, owner: str, title: str, text: str) -> None:
-        from dagster_slack import SlackResource
+    def probe(self) -> Iterator[str]:
+        """See `ledgerline.doctor.Probed`. Slack is asked who the bot is; nothing is posted."""
         from slack_sdk.errors import SlackClientError
+
+        yield from super().probe()
+        yield "reach, sign"
+        try:
+            self._client().auth_test()
+        except (SlackClientError, OSError) as error:
+            raise LedgerlineError(f"Slack does not know the bot ({error}); check SLACK_BOT_TOKEN.") from error
+
+    def _client(self) -> Any:
+        from dagster_slack import SlackResource
 
         client = SlackResource(token=self.token).get_client()
         if self.base_url:
             client.base_url = self.base_url
+        return client
+
+    def _send(self, owner: str, title: str, text: str) -> None:
+        from slack_sdk.errors import SlackClientError
+
         channel = self.channels.get(owner, self.default_channel)
         try:
-            client.chat_postMessage(channel=channel, text=f"*{title}*\n{text}\n_{owner}_")
+            self._client().chat_postMessage(channel=channel, text=f"*{title}*\n{text}\n_{owner}_")
         except (SlackClientError, OSError) as error:
             raise LedgerlineError(
                 f"Alert {title!r} could not be posted to {channel} ({error}); check SLACK_BOT_TOKEN, its scope "

@@ -13,6 +13,7 @@ import os
 import shutil
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -125,6 +126,10 @@ class DirectoryObjectStore(ConfigurableResource):
     def delete(self, uri: str) -> None:
         """Remove the object; nothing happens where it is not there (as on S3)."""
         self._path(*_object_key(uri)).unlink(missing_ok=True)
+
+    def probe(self) -> Iterator[str]:
+        """See `ledgerline.doctor.Probed`."""
+        return _probe(self)
 
     def _put(self, uri: str, stream: BinaryIO) -> str:
         target = self._path(*_object_key(uri))
@@ -255,12 +260,34 @@ class S3ObjectStore(ConfigurableResource):
         with _s3_errors(uri):
             self._s3().delete_object(Bucket=bucket, Key=key)
 
+    def probe(self) -> Iterator[str]:
+        """See `ledgerline.doctor.Probed`."""
+        return _probe(self)
+
     def _s3(self) -> Any:
         if self._client is None:
             import boto3
 
             self._client = boto3.client("s3", endpoint_url=self.endpoint_url, region_name=self.region)
         return self._client
+
+
+def _probe(store: DirectoryObjectStore | S3ObjectStore) -> Iterator[str]:
+    uri = store.uri(f"doctor-{uuid.uuid4().hex}")
+    yield "write"
+    digest = store.put(uri, b"a probe")
+    try:
+        yield "read"
+        if hashlib.sha256(store.get(uri)).hexdigest() != digest:
+            raise LedgerlineError(f"{uri} is not read as it was written: see what stands between here and the store.")
+        yield "list"
+        if uri not in store.list(uri):
+            raise LedgerlineError(f"{uri} was written and is not listed: see what stands between here and the store.")
+    finally:
+        store.delete(uri)
+    yield "delete"
+    if store.exists(uri):
+        raise LedgerlineError(f"{uri} cannot be deleted: give these credentials the right to, and delete it.")
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from typing import Any
 from dagster import ConfigurableResource
 from pydantic import PrivateAttr
 
+from ledgerline.doctor import PROBE
 from ledgerline.errors import ConfigurationError, LedgerlineError
 from ledgerline.mapping.records import Channel, Hit, NameEntry
 from ledgerline.names import normalise as spelling
@@ -153,6 +154,24 @@ class OpenSearchCandidateIndex(ConfigurableResource):
                 for surface, hits in zip(batch, self._ask(index, batch, limit, self._entries), strict=True):
                     self._hits[surface, limit] = hits
         return [self._hits[surface, limit] for surface in surfaces]
+
+    def probe(self) -> Iterator[str]:
+        """See `ledgerline.doctor.Probed`. Its index has a name that no version has, and the mapping that all have."""
+        index = f"{self.prefix}-doctor-{uuid.uuid4().hex}"
+        with self._plainly():
+            yield "reach"
+            self._connected().indices.exists_alias(name=self.prefix)
+            yield "write"
+            self._create(index, "doctor")
+            try:
+                self._load(index, [PROBE])
+                yield "search"
+                self._verify(index, "doctor", [PROBE])
+            finally:
+                self._remove_quietly(index)
+            yield "delete"
+            if self._connected().indices.exists(index=index):
+                self._connected().indices.delete(index=index)
 
     # ------------------------------------------------------------------------------------------------------- versions
 

@@ -63,6 +63,11 @@ class SageMaker(ConfigurableResource):
     _clients: dict[str, Any] = PrivateAttr(default_factory=dict)
     _local_url: str | None = PrivateAttr(default=None)
 
+    def probe(self) -> Iterator[str]:
+        """See `ledgerline.doctor.Probed`. Nothing is created: jobs and endpoints cost money."""
+        yield "reach, sign, read"
+        self.describe_endpoint(f"{self.prefix}-doctor")
+
     # Jobs ----------------------------------------------------------------------------------------------------------
 
     def run_processing(self, spec: ProcessingSpec, on_log: OnLog) -> ProcessingResult:

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from tests.contract.matrix import OUTCOMES, matrix
 from tests.servers.gremlin import GremlinServer, NoGremlinServer, running_gremlin
 from tests.servers.mlflow import MlflowServer, NoMlflow
 from tests.servers.moto import MotoServer, NoMoto
@@ -36,19 +37,6 @@ def moto_server() -> Iterator[MotoServer]:
 @pytest.fixture(scope="session")
 def s3_endpoint(moto_server: MotoServer) -> str:
     return moto_server.url
-
-
-@pytest.fixture(scope="session")
-def mlflow_server() -> Iterator[MlflowServer]:
-    """Without MLflow a failure in CI, else skipped. The server makes its schema in some 7 s: share it."""
-    with ExitStack() as stack:
-        try:
-            server = stack.enter_context(MlflowServer())
-        except NoMlflow as missing:
-            if os.environ.get("CI") == "true":
-                pytest.fail(f"CI needs this server: {missing}")
-            pytest.skip(str(missing))
-        yield server
 
 
 @pytest.fixture(scope="session")
@@ -101,6 +89,19 @@ def opensearch_url() -> Iterator[str]:
         yield server.url
 
 
+@pytest.fixture(scope="session")
+def mlflow_server() -> Iterator[MlflowServer]:
+    """Skipped, with the reason, where it cannot be had; a failure in CI, where it must."""
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(MlflowServer())
+        except NoMlflow as missing:
+            if os.environ.get("CI") == "true":
+                pytest.fail(f"CI needs this server: {missing}")
+            pytest.skip(str(missing))
+        yield server
+
+
 @pytest.fixture
 def s3_bucket(s3_endpoint: str) -> tuple[str, str]:
     """(endpoint URL, the name of a new bucket on it)."""
@@ -109,3 +110,16 @@ def s3_bucket(s3_endpoint: str) -> tuple[str, str]:
     name = f"test-{uuid.uuid4().hex}"
     boto3.client("s3", endpoint_url=s3_endpoint, region_name="us-east-1").create_bucket(Bucket=name)
     return s3_endpoint, name
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The contract matrix, where tests of contracts ran."""
+    lines = matrix(
+        (report.nodeid, outcome)
+        for outcome in OUTCOMES
+        for report in terminalreporter.getreports(outcome)
+        if report.nodeid.startswith("tests/contract/") and (report.when == "call" or outcome != "passed")
+    )
+    if lines:
+        terminalreporter.section("contract matrix")
+        terminalreporter.write_line("\n".join(lines))

@@ -1,23 +1,20 @@
-"""A real MLflow server on loopback: `with MlflowServer() as server: server.url`. Its runs lie in SQLite, its artifacts in a
-folder, both in a temporary home that ends with the block. For tests of outages it may be killed, started again on the same
-data and port, or paused as if it hung.
-"""
+"""A real MLflow server of the package on loopback, for the contract suites: `with MlflowServer() as server:`."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
-from tests.servers.ports import free_port
-
-START_SECONDS = 120.0  # the first start makes the schema, migration by migration
+START_SECONDS = 120
 
 
 class NoMlflow(Exception):
@@ -25,18 +22,22 @@ class NoMlflow(Exception):
 
 
 class MlflowServer:
-    """An empty server; `url` is its address, `log` its log. Raises NoMlflow where the package is missing."""
+    """An empty server, its data in a temporary folder that ends with the block; `url` is its address. Raises NoMlflow.
+
+    For tests of outages it may be killed, and started again on the same data and port, or paused as if it hung.
+    """
 
     def __enter__(self) -> MlflowServer:
-        from importlib.util import find_spec
-
-        if find_spec("mlflow") is None:
-            raise NoMlflow("no MLflow: pip install mlflow")
-        self._home = Path(tempfile.mkdtemp(prefix="ledgerline-mlflow-"))
-        self.log = self._home / "log"
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._process: subprocess.Popen[bytes] | None = None
+        try:
+            import flask  # noqa: F401 - mlflow-skinny has the client only
+        except ImportError:
+            raise NoMlflow("the MLflow server is not installed: pip install mlflow") from None
+        self._home = Path(tempfile.mkdtemp(prefix="mlflow-"))
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = int(probe.getsockname()[1])
+        self.url = f"http://127.0.0.1:{self._port}"
+        self._server: subprocess.Popen[bytes] | None = None
         try:
             self.start()
         except BaseException:
@@ -48,50 +49,52 @@ class MlflowServer:
         self.kill()
         shutil.rmtree(self._home, ignore_errors=True)
 
+    @property
+    def log(self) -> Path:
+        return self._home / "log"
+
     def start(self) -> None:
-        """Start the process and wait until it answers. Raises RuntimeError with the end of its log."""
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        stores = [
-            f"--backend-store-uri=sqlite:///{self._home}/mlflow.db",
-            f"--artifacts-destination={self._home}/files",
-        ]
-        with open(self.log, "ab") as log:
-            self._process = subprocess.Popen(
-                [*command, *stores, "--workers", "1"],
+        """Start and wait until it answers."""
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port)]
+        stores = ["--backend-store-uri", f"sqlite:///{self._home}/mlflow.db"]
+        artifacts = ["--artifacts-destination", str(self._home / "artifacts"), "--workers", "1"]
+        quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        with open(self._home / "log", "ab") as log:
+            self._server = subprocess.Popen(
+                command + stores + artifacts,
                 cwd=self._home,
-                env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+                env={**os.environ, **quiet},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # its workers are ended, and paused, with it
+                start_new_session=True,  # it has children, which are paused and killed with it
             )
         end = time.monotonic() + START_SECONDS
         while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"MLflow did not start:\n{self.log.read_text(errors='replace')[-2000:]}")
+            if self._server.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"MLflow did not start:\n{(self._home / 'log').read_text(errors='replace')[-2000:]}")
             time.sleep(0.1)
 
     def kill(self) -> None:
-        """End it at once, as a lost machine would; its data stays."""
-        if self._process is not None:
-            self._send(signal.SIGKILL)
-            self._process.wait()
-            self._process = None
+        if self._server is not None:
+            self._signal(signal.SIGKILL)
+            self._server.wait()
+            self._server = None
 
     def pause(self) -> None:
-        """It keeps its connections and answers nothing any more."""
-        self._send(signal.SIGSTOP)
+        """It accepts connections and answers nothing, as a server that hangs."""
+        self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        self._send(signal.SIGCONT)
+        self._signal(signal.SIGCONT)
 
-    def _send(self, which: signal.Signals) -> None:
-        assert self._process is not None, "it does not run"
-        os.killpg(self._process.pid, which)
+    def _signal(self, number: int) -> None:
+        assert self._server is not None
+        os.killpg(self._server.pid, number)
 
     def _answers(self) -> bool:
         try:
             with urllib.request.urlopen(f"{self.url}/health", timeout=5) as answer:
-                return bool(answer.status == 200)
-        except OSError:
+                return answer.status == 200
+        except (urllib.error.URLError, OSError):
             return False

@@ -27,8 +27,11 @@ class NoPostgres(Exception):
 
 
 @contextmanager
-def running_postgres() -> Iterator[str]:
-    """The SQLAlchemy URL of a new, empty server, which ends with its data when the block ends. Raises NoPostgres."""
+def running_postgres(log: Path | None = None) -> Iterator[str]:
+    """The SQLAlchemy URL of a new, empty server, which ends with its data when the block ends. Raises NoPostgres.
+
+    Its log ends with it, unless a file is given for it.
+    """
     programs = _programs()
     as_user = _as_user()
     home = _new_home(as_user)
@@ -39,17 +42,18 @@ def running_postgres() -> Iterator[str]:
         port = free_port()
         settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", "shared_buffers=16MB"]
         command = [str(programs / "postgres"), "-D", str(data), "-p", str(port)]
-        with open(home / "log", "wb") as log:
+        log = log or home / "log"
+        with open(log, "wb") as out:
             server = subprocess.Popen(
                 command + [part for setting in settings for part in ("-c", setting)],
                 cwd=home,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=out,
                 stderr=subprocess.STDOUT,
                 **as_user,
             )
         try:
-            _wait_until_ready(programs, port, server, home / "log")
+            _wait_until_ready(programs, port, server, log)
             yield f"postgresql+psycopg://ledgerline@127.0.0.1:{port}/postgres"
         finally:
             server.send_signal(signal.SIGINT)  # a fast shutdown: open sessions are ended
