@@ -98,7 +98,7 @@ def mappings(settings: Settings) -> list[dict[str, Any]]:
 
 
 def run_demo(settings: Settings, given: Mapping[str, str], *, without: Mapping[str, str]) -> dict[str, float]:
-    """Run the demo in a new home, print what it prints; returns the seconds of each step. Raises LedgerlineError."""
+    """Run the demo, then the doctor, in a new home; returns the seconds of each step. Raises LedgerlineError."""
     shutil.rmtree(settings.home, ignore_errors=True)
     variables = {name: value for name, value in child_variables(settings).items() if name not in without} | dict(given)
     seconds = {}
@@ -112,6 +112,8 @@ def run_demo(settings: Settings, given: Mapping[str, str], *, without: Mapping[s
                 step = step_of(line)
                 if step:
                     seconds[step[0]] = step[1]
+        if not running.returncode:  # shows on which implementation each port was
+            subprocess.run([sys.executable, "-m", "cli", "doctor"], cwd=ROOT, env=variables, check=False)
     finally:
         subprocess.run([sys.executable, "-m", "local_sagemaker", "stop"], cwd=ROOT, env=variables, check=False)
     if running.returncode:

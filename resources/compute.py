@@ -423,10 +423,15 @@ def _lacks_capacity(why: str) -> bool:
 @contextmanager
 def _ecs_errors(compute: EcsCompute) -> Iterator[None]:
     """A request that ECS refuses is refused the next time too: its words, and where the settings are."""
-    from botocore.exceptions import ClientError
+    from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         yield
+    except BotoCoreError as error:  # no way there, no credentials
+        raise LedgerlineError(
+            f"ECS in {compute.region} cannot be asked ({error}): check the network, the credentials and AWS_DEFAULT_REGION, "
+            "then run this again."
+        ) from error
     except ClientError as error:
         raise ConfigurationError(
             f"ECS refused {error.operation_name} for task definition {compute.task_definition} in cluster "

@@ -72,8 +72,10 @@ class MlflowExperiments(dg.ConfigurableResource):
     def probe(self) -> Iterator[str]:
         """See `ledgerline.doctor.Probed`. Nothing is written: MLflow keeps what is deleted."""
         yield "reach, read"
+        if self.tracking_uri.startswith("sqlite"):
+            self._wait_until_warm()  # the first use of a file makes its schema
         with _plainly(self.tracking_uri):
-            self._touch()
+            self._client().search_experiments(max_results=1)
 
     def _open(self, experiment: str, dagster_run_id: str, tags: Mapping[str, str]) -> Any:
         from dagster_mlflow.resources import MlFlow

@@ -18,6 +18,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import date
 from itertools import islice
 from pathlib import Path
@@ -162,6 +163,10 @@ class NeptuneKnowledgeGraph(ConfigurableResource):
             yield from probed_graph(probe)
             yield "delete"
             probe.remove()
+        except LedgerlineError:
+            with suppress(LedgerlineError):  # what is wrong is the error to show
+                probe.remove()
+            raise
         finally:
             probe.close()
 

@@ -17,6 +17,7 @@ from ledgerline.doctor import PROBE, PROBE_EDGE, examine
 from ledgerline.errors import LedgerlineError
 from resources import neptune_client
 from resources.candidate_index import TantivyCandidateIndex
+from resources.compute import EcsCompute
 from resources.filing_ledger import SqlFilingLedger
 from resources.knowledge_graph import SqliteKnowledgeGraph
 from resources.lake import DeltaLake
@@ -172,6 +173,19 @@ FAULTS = {
         read_object,
         r"check the connection and the credentials",
     ),
+    "wrong host of ECS": Fault(
+        "compute",
+        lambda stack, folder: EcsCompute(
+            region="us-east-1",
+            cluster="c",
+            task_definition="t",
+            container="c",
+            subnets=["s"],
+            security_groups=["g"],
+        ),
+        lambda compute: compute._starter({}, S3ObjectStore(bucket="a-bucket", region="us-east-1"), None),
+        r"check the network, the credentials and AWS_DEFAULT_REGION",
+    ),
     "expired signature": Fault(
         "knowledge_graph_store", behind_front(minutes_late=6), build_graph, r"set this machine's clock"
     ),
@@ -212,6 +226,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
         "AWS_SESSION_TOKEN": SESSION_TOKEN,
         "AWS_MAX_ATTEMPTS": "1",
+        "AWS_ENDPOINT_URL_ECS": NOWHERE,
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(neptune_client, "CONNECTION_PAUSES", ())
