@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from cli.demo_real import compare, differences
+from cli.demo_real import compare, differences, end_when
 from cli.progress import Progress, step_of
 from cli.servers import lines_of, until_told
 from ledgerline.errors import LedgerlineError
@@ -125,6 +125,14 @@ def test_a_signal_is_told_once_and_ends_nothing_by_itself(which):
         os.kill(os.getpid(), which)
         assert told.wait(10)
     assert signal.getsignal(which) is before
+
+
+def test_a_demo_under_way_ends_when_told():
+    told = threading.Event()
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], text=True) as running:
+        told.set()
+        end_when(told, running)
+        assert running.wait(20) == -signal.SIGTERM
 
 
 def test_without_the_tests_the_command_says_that_it_needs_a_checkout(tmp_path):
