@@ -44,7 +44,7 @@ def servers() -> int:
 def lines_of(server: Server) -> list[str]:
     """What a shell needs to know of a server, as lines that it may run; all else is in comments."""
     if server.missing:
-        return [f"# {server.name} is missing: {server.missing}"]
+        return [f"# {line}" for line in f"{server.name} is missing: {server.missing}".splitlines()]
     exports = [f"export {name}={shlex.quote(value)}" for name, value in server.variables.items()]
     return [f"# {server.name}: {server.seconds:.1f} s, log {server.log}", *exports]
 

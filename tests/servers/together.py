@@ -81,7 +81,7 @@ MISSING = (opensearch.NoOpenSearch, gremlin.NoGremlinServer, NoPostgres, NoMlflo
 
 @contextmanager
 def running(logs: Path, servers: Mapping[str, Running] = SERVERS) -> Iterator[list[Server]]:
-    """Start all at once and wait for them. What cannot be had here has `missing`; one that does not start raises."""
+    """Start all at once and wait for them. What cannot be had here, or does not start, has `missing`."""
     logs.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
 
@@ -90,7 +90,7 @@ def running(logs: Path, servers: Mapping[str, Running] = SERVERS) -> Iterator[li
             begun = time.monotonic()
             try:
                 variables = stack.enter_context(servers[name](log))
-            except MISSING as missing:
+            except (*MISSING, RuntimeError) as missing:  # RuntimeError: it did not start, with the end of its log
                 return Server(name, time.monotonic() - begun, log, missing=str(missing))
             return Server(name, time.monotonic() - begun, log, variables)
 

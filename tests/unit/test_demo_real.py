@@ -85,6 +85,11 @@ def test_what_a_person_pastes_holds_exports_and_comments_alone(tmp_path):
     assert ran.stdout == "http://127.0.0.1:1|two words; $HOME"
 
 
+def test_the_end_of_a_log_is_pasted_as_comments_alone(tmp_path):
+    server = Server("A server", 1.0, tmp_path / "log", missing="it did not start:\nrm -rf everything")
+    assert all(line.startswith("# ") for line in lines_of(server))
+
+
 def test_servers_start_at_once_and_end_with_the_block_and_what_is_missing_is_said(tmp_path):
     both = threading.Barrier(2, timeout=10)  # broken unless both start at the same time
     ended = []
