@@ -24,7 +24,14 @@ from tests.servers.together import Server, running
 
 
 def mapping(mention: str, **also: object) -> dict[str, object]:
-    same = {"source": "edgar", "day": "2025-03-14", "surface": "Apple", "ticker": "AAPL", "path": [{"to_id": "a"}]}
+    same = {
+        "source": "edgar",
+        "day": "2025-03-14",
+        "surface": "Apple",
+        "ticker": "AAPL",
+        "score": 0.5,
+        "path": [{"to_id": "a"}],
+    }
     return {**same, "mention_id": mention, "graph_version": "g1", "index_version": "i1", "mapped_at": 1, **also}
 
 
@@ -36,7 +43,10 @@ def said(one: list, other: list) -> tuple[int, str]:
 
 def test_the_order_of_rows_and_the_names_of_versions_make_no_difference():
     one = [mapping("a"), mapping("b")]
-    other = [mapping("b", graph_version="g2", index_version="i2", mapped_at=2), mapping("a")]
+    other = [
+        mapping("b", graph_version="g2", index_version="i2", mapped_at=2, model_digest="m2", score=0.501),
+        mapping("a"),
+    ]
     assert said(one, other) == (0, "SAME 2 mappings\n")
 
 
@@ -44,6 +54,8 @@ def test_the_order_of_rows_and_the_names_of_versions_make_no_difference():
     ("other", "words"),
     [
         ([mapping("a", ticker="MSFT")], "edgar 2025-03-14 a 'Apple': ticker 'AAPL' / 'MSFT'"),
+        ([mapping("a", score=0.53)], "score 0.5 / 0.53"),
+        ([mapping("a", score=None)], "score 0.5 / None"),
         ([mapping("a", path=[])], "path [{'to_id': 'a'}] / []"),
         ([], "edgar 2025-03-14 a: only embedded"),
         ([mapping("a"), mapping("b")], "edgar 2025-03-14 b: only on real servers"),
