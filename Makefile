@@ -5,13 +5,22 @@ export LEDGERLINE_HOME ?= $(CURDIR)/.ledgerline
 export DAGSTER_HOME ?= $(LEDGERLINE_HOME)/dagster
 RUN := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help demo dev ask where test bench stop clean lock base tools
+.PHONY: help demo demo-real servers doctor dev ask where test bench stop clean lock base tools
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: base  ## filings in, a gated model live, on this machine alone (ARCHIVE=<folder> for real filings)
 	@$(RUN) -m cli demo $(if $(ARCHIVE),--archive "$$ARCHIVE")
+
+demo-real: tools  ## the demo on OpenSearch, Gremlin Server, PostgreSQL and MLflow, compared with the embedded one
+	@$(RUN) -m cli demo-real $(if $(ARCHIVE),--archive "$$ARCHIVE")
+
+servers: tools  ## these servers and AWS by moto, until Ctrl-C, and the variables that point the platform at them
+	@$(RUN) -m cli servers
+
+doctor: base  ## try every port that is configured for real: what works, and what to do about the rest
+	@$(RUN) -m cli doctor
 
 dev: base  ## the Dagster UI on http://127.0.0.1:3000 (PORT=... for another port)
 	@$(RUN) -m cli dev $(if $(PORT),--port "$$PORT")

@@ -14,6 +14,10 @@ def parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="filings in, a gated model live")
     demo.add_argument("--archive", help="folder (or s3://bucket/prefix) of real filings instead of the sample archive")
     demo.add_argument("--no-approve", action="store_true", help="stop at the candidate that waits for its approval")
+    real = commands.add_parser("demo-real", help="the demo on real servers, compared with the embedded one")
+    real.add_argument("--archive", help="folder (or s3://bucket/prefix) of real filings instead of the sample archive")
+    commands.add_parser("servers", help="OpenSearch, Gremlin Server, PostgreSQL, MLflow and moto, until Ctrl-C")
+    commands.add_parser("doctor", help="try every port that is configured, and say what to do about what does not work")
     ask = commands.add_parser("ask", help="which ticker a mention means")
     ask.add_argument("--mention", default="")
     ask.add_argument("--text", default="", help="the text around the mention; it must hold it")
@@ -52,6 +56,18 @@ def run(arguments: argparse.Namespace) -> int:
         from cli.demo import demo
 
         return demo(arguments.archive, approve=not arguments.no_approve)
+    if arguments.command == "demo-real":
+        from cli.demo_real import demo_real
+
+        return demo_real(arguments.archive)
+    if arguments.command == "servers":
+        from cli.servers import servers
+
+        return servers()
+    if arguments.command == "doctor":
+        from cli.doctor import doctor
+
+        return doctor()
     if arguments.command == "ask":
         from cli.ask import ask
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,3 +58,9 @@ class Progress:
 
     def _line(self, mark: str, title: str, said: str, started: float) -> None:
         self.console.print(f"{mark} {title:<28} {said}  ({time.monotonic() - started:.1f} s)", markup=False)
+
+
+def step_of(line: str) -> tuple[str, float] | None:
+    """Title and seconds of a step from the line that another process printed of it; None for any other line."""
+    found = re.fullmatch(r"[✓–✗] (\S+) .*\((\d+\.\d) s\)", line.rstrip())
+    return (found[1], float(found[2])) if found else None

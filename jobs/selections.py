@@ -6,6 +6,8 @@ import dagster as dg
 
 NLP_ASSETS = ("documents", "clusters", "mentions", "candidate_sets")
 
+_PORTS = dg.AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey("listings"), "every_port_works"))
+
 onboard = dg.define_asset_job(
     "onboard",
     selection=dg.AssetSelection.assets("filings"),
@@ -25,7 +27,8 @@ map_filings = dg.define_asset_job(
 )
 refresh_listings = dg.define_asset_job(
     "refresh_listings",
-    selection=dg.AssetSelection.assets("listings", "knowledge_graph", "candidate_index", "labelled_candidates"),
+    selection=dg.AssetSelection.assets("listings", "knowledge_graph", "candidate_index", "labelled_candidates")
+    - _PORTS,
     description="Companies, names and tickers, and what is built from them: graph, index, examples for the ranker.",
 )
 
@@ -41,6 +44,12 @@ watch_onboarding = dg.define_asset_job(
     executor_def=dg.in_process_executor,  # it takes a second: a process for each step would take five
     tags={"dagster/priority": "-1"},  # whoever onboards goes first
     description="How onboarding stands, and whether it is on time: what is late and why, delays, completeness, polls and bans.",
+)
+doctor = dg.define_asset_job(
+    "doctor",
+    selection=_PORTS,
+    executor_def=dg.in_process_executor,
+    description="Tries every port that is configured for real, and says what does not work and what to do about it.",
 )
 
 
@@ -64,5 +73,5 @@ def deploy_job(project: str) -> dg.UnresolvedAssetJobDefinition:
 
 def selection_jobs(projects: list[str]) -> list[dg.UnresolvedAssetJobDefinition]:
     """All jobs of this module, with two for each model project."""
-    jobs = [onboard, prove_complete, map_filings, refresh_listings, refresh_monitoring, watch_onboarding]
+    jobs = [onboard, prove_complete, map_filings, refresh_listings, refresh_monitoring, watch_onboarding, doctor]
     return jobs + [make(project) for project in projects for make in (train_job, deploy_job)]

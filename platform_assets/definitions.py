@@ -42,6 +42,7 @@ def build_defs(
         ticker_mappings,
     )
     from platform_assets.checks import filings as filings_checks
+    from platform_assets.checks import ports as ports_checks
     from platform_assets.checks import ticker_mappings as ticker_mapping_checks
     from platform_assets.components.model_project import model_project_definitions
     from platform_assets.knowledge_graph import knowledge_graph
@@ -86,6 +87,7 @@ def build_defs(
         asset_checks=[
             filings_checks.no_filing_waits,
             filings_checks.onboarding_is_on_time,
+            ports_checks.every_port_works,
             ticker_mapping_checks.every_ticker_is_grounded,
         ],
         jobs=[*selection_jobs(names), *release_jobs(found), *FILING_JOBS, maintain_lake, tidy_endpoints, clean_branch],

@@ -16,13 +16,15 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from dagster import ConfigurableResource
 from pydantic import PrivateAttr
 
+from ledgerline.doctor import PROBE
 from ledgerline.errors import LedgerlineError
 from ledgerline.mapping.records import Channel, Hit, NameEntry
 from ledgerline.names import normalise as spelling
@@ -90,6 +92,20 @@ class TantivyCandidateIndex(ConfigurableResource):
         """
         version = self._current_version()
         return [version.search(surface, limit) for surface in surfaces]
+
+    def probe(self) -> Iterator[str]:
+        """See `ledgerline.doctor.Probed`. Builds an index beside the others."""
+        beside = Path(self.root) / f".doctor-{uuid.uuid4().hex}"
+        probe = TantivyCandidateIndex(root=str(beside))
+        try:
+            yield "write"
+            probe.promote(probe.build([PROBE]))
+            yield "search"
+            if not probe.search([PROBE.name])[0]:
+                raise LedgerlineError(f"an index in {self.root} does not find what is in it: reinstall tantivy.")
+            yield "delete"
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
 
     @property
     def _versions(self) -> Path:

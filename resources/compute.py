@@ -22,7 +22,7 @@ from typing import Any, Protocol
 from dagster import ConfigurableResource, PipesTempFileContextInjector, PipesTempFileMessageReader, open_pipes_session
 from pydantic import Field
 
-from ledgerline.errors import ConfigurationError
+from ledgerline.errors import ConfigurationError, LedgerlineError
 from ledgerline.ports import Attempt, Batch, BatchRun, Ended, ObjectStore
 from resources.environment import ROOT, worker_variables
 from resources.object_store import DirectoryObjectStore, S3ObjectStore, split_uri
@@ -110,6 +110,17 @@ class _Compute(ConfigurableResource):
 
 class SubprocessCompute(_Compute):
     """A process of this machine per batch, `parallel` at once. Its output is that of the step."""
+
+    def probe(self) -> Iterator[str]:
+        """See `ledgerline.doctor.Probed`. A process starts as those of batches do, and ends at once."""
+        yield "start a process"
+        done = subprocess.run(
+            [sys.executable, "-c", ""], env=worker_variables(aws=False), capture_output=True, check=False
+        )
+        if done.returncode:
+            raise LedgerlineError(
+                f"{sys.executable} ends with {done.returncode} as soon as it starts: make the environment anew."
+            )
 
     def _starter(self, store: Mapping[str, Any], objects: ObjectStore, step: Any) -> Any:
         return lambda batch, on_demand: _Process(self, batch, self._extras(batch, store), step)
@@ -201,6 +212,15 @@ class EcsCompute(_Compute):
     batch_bytes: int = Field(default=500_000_000, gt=0)
     poll_seconds: float = 5.0
     start_seconds: float = 300.0  # without a machine by then, there is none
+
+    def probe(self) -> Iterator[str]:
+        """See `ledgerline.doctor.Probed`. No task is run: it costs money."""
+        import boto3
+
+        yield "reach, sign, read the task definition"
+        with _ecs_errors(self):
+            client = boto3.client("ecs", region_name=self.region)
+            client.describe_task_definition(taskDefinition=self.task_definition)
 
     def _starter(self, store: Mapping[str, Any], objects: ObjectStore, step: Any) -> Any:
         if not isinstance(objects, S3ObjectStore):
@@ -405,10 +425,15 @@ def _lacks_capacity(why: str) -> bool:
 @contextmanager
 def _ecs_errors(compute: EcsCompute) -> Iterator[None]:
     """A request that ECS refuses is refused the next time too: its words, and where the settings are."""
-    from botocore.exceptions import ClientError
+    from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         yield
+    except BotoCoreError as error:  # no way there, no credentials
+        raise LedgerlineError(
+            f"ECS in {compute.region} cannot be asked ({error}): check the network, the credentials and AWS_DEFAULT_REGION, "
+            "then run this again."
+        ) from error
     except ClientError as error:
         raise ConfigurationError(
             f"ECS refused {error.operation_name} for task definition {compute.task_definition} in cluster "

@@ -177,6 +177,14 @@ class MlflowExperiments(dg.ConfigurableResource):
             client.set_terminated(run.info.run_id, status="FAILED", end_time=record.ended)
         return str(len(left))
 
+    def probe(self) -> Iterator[str]:
+        """See `ledgerline.doctor.Probed`. Nothing is written: MLflow keeps what is deleted."""
+        yield "reach, read"
+        if self.tracking_uri.startswith("sqlite"):
+            self._wait_until_warm()  # the first use of a file makes its schema
+        with _plainly(self.tracking_uri):
+            self._client().search_experiments(max_results=1)
+
     def _write(self, record: ExperimentRecord, end: float) -> str:
         """Nothing is asked after `end`: the one who waited has gone, and has kept the record."""
         from dagster_mlflow.resources import MlFlow
@@ -292,6 +300,21 @@ class _ResourceContext:
     dagster_run: _DagsterRun
     run_id: str
     resource_config: Mapping[str, Any]
+
+
+@contextmanager
+def _plainly(tracking_uri: str) -> Iterator[None]:
+    """What MLflow raises where it cannot be used, as one sentence with the remedy."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        words = " ".join(str(error).split())[:200]
+        raise LedgerlineError(
+            f"MLflow at {tracking_uri} cannot be used ({without_secrets(words)}): check MLFLOW_TRACKING_URI and that it"
+            " runs, then run again."
+        ) from error
 
 
 def make_schema(tracking_uri: str) -> None:

@@ -841,6 +841,19 @@ class SqlFilingLedger(ConfigurableResource):
         rows = [_ledger_row(row, parties.get(row.filing_id, ())) for row in found]
         return sorted(rows, key=lambda row: row.ref.filing_id)
 
+    def probe(self) -> Iterator[str]:
+        """See `ledgerline.doctor.Probed`. What is written is rolled back."""
+        bans = _tables().bans
+        yield "schema"
+        with self._read() as connection:
+            connection.execute(bans.select().limit(1)).all()
+        yield "write, rolled back"
+        with self._write() as connection:
+            row = {"source": "doctor", "until": datetime.now(timezone.utc), "reason": "a probe"}
+            self._insert_ignore(connection, bans, [row])
+            connection.execute(bans.delete().where(bans.c.source == "doctor"))
+            connection.rollback()
+
     # ---------------------------------------------------------------------------------------- database
 
     @contextmanager

@@ -9,8 +9,10 @@ that a reader sees the old graph or the new one.
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import threading
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import date
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING
 from dagster import ConfigurableResource
 from pydantic import PrivateAttr
 
+from ledgerline.doctor import probed_graph
 from ledgerline.errors import LedgerlineError
 
 if TYPE_CHECKING:
@@ -104,6 +107,16 @@ class SqliteKnowledgeGraph(ConfigurableResource):
         from ledgerline.mapping import graph_answers
 
         return graph_answers.by_ticker(self._version(), ticker, as_of=as_of)
+
+    def probe(self) -> Iterator[str]:
+        """See `ledgerline.doctor.Probed`. Builds a version in a folder beside the others."""
+        beside = Path(self.root) / f".doctor-{uuid.uuid4().hex}"
+        probe = SqliteKnowledgeGraph(root=str(beside))
+        try:
+            yield from probed_graph(probe)
+        finally:
+            probe.close()
+            shutil.rmtree(beside, ignore_errors=True)
 
     def close(self) -> None:
         """Close the files that this object holds open."""

@@ -7,6 +7,7 @@ table holds is decided elsewhere: the Arrow schemas are in `ledgerline/*/tables.
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -136,8 +137,7 @@ class DeltaLake(ConfigurableResource):
         """The tables that were written, by name."""
         import pyarrow.fs as fs
 
-        local = "://" not in self.root
-        filesystem = _filesystem(Path(self.root).absolute().as_uri() if local else self.root, self.storage_options)
+        filesystem = _filesystem(_address(self.root), self.storage_options)
 
         def below(folder: str) -> Iterator[str]:
             inside = filesystem.get_file_info(fs.FileSelector(folder, allow_not_found=True))
@@ -149,6 +149,25 @@ class DeltaLake(ConfigurableResource):
                 yield from below(entry.path)
 
         return sorted(below(""))
+
+    def probe(self) -> Iterator[str]:
+        """See `ledgerline.doctor.Probed`."""
+        import pyarrow as pa
+
+        table = f"doctor_{uuid.uuid4().hex}"
+        yield "write"
+        try:
+            self.merge(table, pa.table({"probe": [1]}), keys=["probe"])
+            yield "read"
+            self.read(table)
+        finally:
+            if table in self.tables():
+                _filesystem(_address(self.root), self.storage_options).delete_dir(table)
+        yield "delete"
+        if table in self.tables():
+            raise LedgerlineError(
+                f"table {table!r} cannot be deleted from the lake {self.root}: give these credentials the right to."
+            )
 
     def compact(self, table: str, *, more_than: int = 1, at_most: int | None = None) -> Compaction:
         """Fold partitions of more than `more_than` files into one file each; rows and their order stay as they are.
@@ -562,6 +581,10 @@ def in_order(rows: pa.Table) -> pa.Table:
 def _partition_filter(part: Where) -> Any:
     """Of delta-rs: the files of these partitions, None for all."""
     return [(name, "in", [str(one) for one in _as_list(value)]) for name, value in part.items()] or None
+
+
+def _address(root: str) -> str:
+    return root if "://" in root else Path(root).absolute().as_uri()
 
 
 def _filesystem_of(found: DeltaTable) -> Any:

@@ -15,8 +15,10 @@ import csv
 import logging
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import date
 from itertools import islice
 from pathlib import Path
@@ -25,6 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from dagster import ConfigurableResource, ResourceDependency
 from pydantic import Field, PrivateAttr
 
+from ledgerline.doctor import probed_graph
 from ledgerline.errors import ConfigurationError, LedgerlineError
 from ledgerline.ports import ObjectStore
 from resources.neptune_client import NeptuneClient, reason_of
@@ -153,11 +156,25 @@ class NeptuneKnowledgeGraph(ConfigurableResource):
 
         return graph_answers.by_ticker(self._version(), ticker, as_of=as_of)
 
+    def probe(self) -> Iterator[str]:
+        """See `ledgerline.doctor.Probed`. Builds a version in a namespace of its own."""
+        probe = self.model_copy(update={"namespace": f"{self.namespace}-doctor-{uuid.uuid4().hex}"})
+        try:
+            yield from probed_graph(probe)
+            yield "delete"
+            probe.remove()
+        except LedgerlineError:
+            with suppress(LedgerlineError):  # what is wrong is the error to show
+                probe.remove()
+            raise
+        finally:
+            probe.close()
+
     def remove(self) -> None:
         """Drop the whole namespace, e.g. that of a branch deployment whose branch is gone."""
+        self._write(_g().V(self._pointer()).side_effect(_step().drop()).count())  # first: the current version is kept
         for version in self._versions():
             self._drop(str(version["version"]))
-        self._write(_g().V(self._pointer()).side_effect(_step().drop()).count())
 
     def close(self) -> None:
         """Close the connections."""

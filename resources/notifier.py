@@ -10,6 +10,7 @@ import logging
 import sqlite3
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -95,6 +96,12 @@ class _Notifier(ConfigurableResource):
             sent = self._send_waiting(database)
             (waiting,) = database.execute("SELECT count(*) FROM alerts WHERE state != 'sent'").fetchone()
             return len(sent), int(waiting)
+
+    def probe(self) -> Iterator[str]:
+        """See `ledgerline.doctor.Probed`. Nobody is alerted."""
+        yield "remember"
+        with self._lock, self._database() as database:
+            database.execute("DELETE FROM alerts WHERE key = ?", (f"doctor-{uuid.uuid4().hex}",))
 
     def _send(self, channel: str | None, owner: str, title: str, text: str) -> None:
         """Raises _Later, or LedgerlineError where the settings are wrong."""
@@ -196,19 +203,37 @@ class SlackNotifier(_Notifier):
     default_channel: str = "#ledgerline"
     base_url: str = ""
 
-    def _channel(self, alert: _Alert) -> str | None:
-        return alert.channel or self.channels.get(alert.owner, self.default_channel)
+    def probe(self) -> Iterator[str]:
+        """See `ledgerline.doctor.Probed`. Slack is asked who the bot is; nothing is posted."""
+        from slack_sdk.errors import SlackClientError
 
-    def _send(self, channel: str | None, owner: str, title: str, text: str) -> None:
+        yield from super().probe()
+        yield "reach, sign"
+        try:
+            self._client().auth_test()
+        except (SlackClientError, OSError) as error:
+            said = without_secrets(str(error))
+            raise LedgerlineError(f"Slack does not know the bot ({said}); check SLACK_BOT_TOKEN.") from error
+
+    def _client(self) -> Any:
         from dagster_slack import SlackResource
-        from slack_sdk.errors import SlackApiError, SlackClientError
 
         client = SlackResource(token=secret(self.token, "SLACK_BOT_TOKEN")).get_client()
         client.timeout = SLACK_TIMEOUT
         if self.base_url:
             client.base_url = self.base_url
+        return client
+
+    def _channel(self, alert: _Alert) -> str | None:
+        return alert.channel or self.channels.get(alert.owner, self.default_channel)
+
+    def _send(self, channel: str | None, owner: str, title: str, text: str) -> None:
+        from slack_sdk.errors import SlackApiError, SlackClientError
+
         try:
-            client.chat_postMessage(channel=str(channel), text=f"*{_plain(title)}*\n{_plain(text)}\n_{_plain(owner)}_")
+            self._client().chat_postMessage(
+                channel=str(channel), text=f"*{_plain(title)}*\n{_plain(text)}\n_{_plain(owner)}_"
+            )
         except SlackApiError as error:
             code, status, retry_after = _answer(error)
             if status == 429 or status >= 500 or code in PASSING:

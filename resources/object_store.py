@@ -158,6 +158,10 @@ class DirectoryObjectStore(ConfigurableResource):
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
+    def probe(self) -> Iterator[str]:
+        """See `ledgerline.doctor.Probed`."""
+        return _probe(self)
+
     def _put(self, uri: str, stream: BinaryIO) -> str:
         target = self._path(*_object_key(uri))
         with _disk_errors(uri, self.root):
@@ -372,6 +376,10 @@ class S3ObjectStore(ConfigurableResource):
                 removed += len(keys)
         return removed
 
+    def probe(self) -> Iterator[str]:
+        """See `ledgerline.doctor.Probed`."""
+        return _probe(self)
+
     def _s3(self) -> Any:
         if self._client is None:
             import boto3
@@ -390,6 +398,24 @@ class S3ObjectStore(ConfigurableResource):
     def _encrypted(self, params: dict[str, Any], **_: object) -> dict[str, Any]:
         key = {"SSEKMSKeyId": self.kms_key_id, "BucketKeyEnabled": self.kms_bucket_key}
         return {**params, "ServerSideEncryption": "aws:kms", **key}
+
+
+def _probe(store: DirectoryObjectStore | S3ObjectStore) -> Iterator[str]:
+    uri = store.uri(f"doctor-{uuid.uuid4().hex}")
+    yield "write"
+    digest = store.put(uri, b"a probe")
+    try:
+        yield "read"
+        if hashlib.sha256(store.get(uri)).hexdigest() != digest:
+            raise LedgerlineError(f"{uri} is not read as it was written: see what stands between here and the store.")
+        yield "list"
+        if uri not in store.list(uri):
+            raise LedgerlineError(f"{uri} was written and is not listed: see what stands between here and the store.")
+    finally:
+        store.delete(uri)
+    yield "delete"
+    if store.exists(uri):
+        raise LedgerlineError(f"{uri} cannot be deleted: give these credentials the right to, and delete it.")
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from typing import Any
 from dagster import ConfigurableResource
 from pydantic import PrivateAttr
 
+from ledgerline.doctor import PROBE
 from ledgerline.errors import ConfigurationError, LedgerlineError
 from ledgerline.mapping.records import Channel, Hit, NameEntry
 from ledgerline.names import normalise as spelling
@@ -171,6 +172,24 @@ class OpenSearchCandidateIndex(ConfigurableResource):
             with self._plainly():
                 self._connected().indices.delete(index=index, params={"ignore_unavailable": "true"})
         return len(indices)
+
+    def probe(self) -> Iterator[str]:
+        """See `ledgerline.doctor.Probed`. Its index has a name that no version has, and the mapping that all have."""
+        index = f"{self.prefix}-doctor-{uuid.uuid4().hex}"
+        with self._plainly():
+            yield "reach"
+            self._connected().indices.exists_alias(name=self.prefix)
+            yield "write"
+            self._create(index, "doctor")
+            try:
+                self._load(index, [PROBE])
+                yield "search"
+                self._verify(index, "doctor", [PROBE])
+            finally:
+                self._remove_quietly(index)
+            yield "delete"
+            if self._connected().indices.exists(index=index):
+                self._connected().indices.delete(index=index)
 
     # ------------------------------------------------------------------------------------------------------- versions
 

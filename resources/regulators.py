@@ -120,6 +120,16 @@ class RegulatorSet(ConfigurableResource):
         """The lists of companies that the sources read over HTTP serve now, all or none: a failed read raises."""
         return [cast("EdgarHttp | DartHttp", self.of(source)).reference_file() for source in self.live_sources()]
 
+    def probe(self) -> Iterator[str]:
+        """See `ledgerline.doctor.Probed`. A regulator's server is not asked: each request is one of the shared lease."""
+        yield "settings"
+        sources = self.sources()
+        for source in sources:
+            regulator = self.of(source)
+            if source not in self.live_sources():
+                yield f"archive of {source}"
+                regulator.days()
+
     def _make(self, source: Source) -> Regulator:
         if source == "edgar":
             if self.edgar_user_agent:

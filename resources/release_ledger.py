@@ -76,6 +76,18 @@ class SqlReleaseLedger(dg.ConfigurableResource):
             row = connection.execute(newest).first()
         return (row.number, row.digest) if row else (0, "")
 
+    def probe(self) -> Iterator[str]:
+        """See `ledgerline.doctor.Probed`. What is written is rolled back: the ledger only grows."""
+        yield "schema"
+        self.head()
+        yield "write, rolled back"
+        never = dict.fromkeys(("project", "kind", "record", "previous", "digest"), "doctor")
+        with self._connection() as connection:
+            connection.execute(self._table.insert().values(number=-1, **never))
+            connection.rollback()
+        yield "chain"
+        self.entries()
+
     def _is_concluded(self, intent: int) -> bool:
         with self._connection() as connection:
             found = connection.execute(self._table.select().where(self._table.c.concludes == intent)).first()

@@ -75,6 +75,11 @@ class SageMaker(ConfigurableResource):
     _clients: dict[str, Any] = PrivateAttr(default_factory=dict)
     _local_url: str | None = PrivateAttr(default=None)
 
+    def probe(self) -> Iterator[str]:
+        """See `ledgerline.doctor.Probed`. Nothing is created: jobs and endpoints cost money."""
+        yield "reach, sign, read"
+        self.describe_endpoint(f"{self.prefix}-doctor")
+
     # Jobs ----------------------------------------------------------------------------------------------------------
 
     def run_processing(self, spec: ProcessingSpec, on_log: OnLog) -> ProcessingResult:
@@ -476,7 +481,7 @@ class SageMaker(ConfigurableResource):
         capture = {
             "EnableCapture": True,
             "InitialSamplingPercentage": percent,
-            "DestinationS3Uri": f"s3://{self.bucket}/sagemaker/capture/{name}",
+            "DestinationS3Uri": self.object_store.uri("sagemaker", "capture", name),
             "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
             "CaptureContentTypeHeader": {"JsonContentTypes": ["application/json"]},
         }

@@ -1,58 +1,42 @@
-"""Servers that the contract suites share, each started once per session on a free loopback port: an S3 by moto,
-PostgreSQL and MLflow where they are installed, Gremlin Server and OpenSearch where there are Java and Maven."""
+"""Servers that the contract suites share, each started once per session on a free loopback port: AWS by moto, MLflow,
+PostgreSQL where it is installed, Gremlin Server and OpenSearch where there are Java and Maven."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
-from multiprocessing.connection import Connection
 
 import pytest
 
+from tests.contract.matrix import OUTCOMES, matrix
 from tests.servers.gremlin import GremlinServer, NoGremlinServer, running_gremlin
 from tests.servers.mlflow import MlflowServer, NoMlflow
+from tests.servers.moto import MotoServer, NoMoto
 from tests.servers.opensearch import NoOpenSearch, OpenSearchServer
 from tests.servers.postgres import NoPostgres, running_postgres
 
 
-def serve_s3(started: Connection) -> None:
-    """Tell the endpoint's URL, then serve until killed."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    started.send(f"http://{host}:{port}")
-    threading.Event().wait()
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[MotoServer]:
+    """AWS by moto, and its credentials in the environment; without moto a failure in CI, else skipped."""
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(MotoServer())
+        except NoMoto as missing:
+            if os.environ.get("CI") == "true":
+                pytest.fail(f"CI needs this server: {missing}")
+            pytest.skip(str(missing))
+        patched = stack.enter_context(pytest.MonkeyPatch.context())
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+            patched.setenv(name, server.variables()[name])
+        yield server
 
 
 @pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
-    pytest.importorskip("moto.server", reason="moto[server] is not installed")
-    before = {
-        name: os.environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
-    }
-    os.environ.update(AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test", AWS_DEFAULT_REGION="us-east-1")
-    # In a process of its own: some calls of delta-rs hold Python's lock while they wait for S3, which would wait for them.
-    here, there = multiprocessing.Pipe()
-    server = multiprocessing.get_context("spawn").Process(target=serve_s3, args=(there,), daemon=True)
-    server.start()
-    try:
-        if not here.poll(60):
-            raise RuntimeError("the S3 of moto did not start within a minute")
-        yield here.recv()
-    finally:
-        server.kill()
-        server.join()
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+def s3_endpoint(moto_server: MotoServer) -> str:
+    return moto_server.url
 
 
 @pytest.fixture(scope="session")
@@ -142,3 +126,16 @@ def s3_bucket(s3_endpoint: str) -> tuple[str, str]:
     name = f"test-{uuid.uuid4().hex}"
     boto3.client("s3", endpoint_url=s3_endpoint, region_name="us-east-1").create_bucket(Bucket=name)
     return s3_endpoint, name
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The contract matrix, where tests of contracts ran."""
+    lines = matrix(
+        (report.nodeid, outcome)
+        for outcome in OUTCOMES
+        for report in terminalreporter.getreports(outcome)
+        if report.nodeid.startswith("tests/contract/") and (report.when == "call" or outcome != "passed")
+    )
+    if lines:
+        terminalreporter.section("contract matrix")
+        terminalreporter.write_line("\n".join(lines))

@@ -226,8 +226,10 @@ def test_namespaces_do_not_see_each_other(gremlin_server: GremlinServer, graph: 
     graph.promote(graph.build(SMALL))
     assert other.current() is None
     other.promote(other.build(SMALL))
+    version = other.current()
     other.remove()
     assert other.current() is None
+    assert (states(other), vertices(other, version)) == ({}, 0)
     other.close()
     assert len(graph.by_ticker("AAPL", as_of=DAY)) == 1
 

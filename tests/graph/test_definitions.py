@@ -54,6 +54,7 @@ UPSTREAM = {
     ],
 }
 CHECKS = {  # check -> does it block
+    "listings:every_port_works": False,
     "filings:no_filing_waits": False,
     "filings:onboarding_is_on_time": False,
     "day_index:day_is_complete": True,
@@ -70,6 +71,7 @@ JOBS = {
     "refresh_listings": ["candidate_index", "knowledge_graph", "labelled_candidates", "listings"],
     "refresh_monitoring": ["mapping_quality", "onboarding_monitor", "release_ledger"],
     "watch_onboarding": ["onboarding_monitor"],
+    "doctor": [],
     "train_ticker_ranker": [
         "ticker_ranker/evaluation",
         "ticker_ranker/model",

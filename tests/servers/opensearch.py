@@ -40,7 +40,7 @@ MODULES = {
     ),
 }
 NOT_NEEDED = "modules/ingest-geoip", "modules/transport-grpc", "lib/tools"  # half of the bytes
-FETCH_SECONDS, START_SECONDS = 900, 120
+FETCH_SECONDS, START_SECONDS = 900, 300
 
 
 class NoOpenSearch(Exception):
@@ -77,7 +77,7 @@ class OpenSearchServer:
         """Start the process and wait until it answers. Raises RuntimeError with the end of its log."""
         path = f"{Path(self._java) / 'bin'}:/usr/bin:/bin"
         variables = {"OPENSEARCH_JAVA_HOME": self._java, "HOME": str(self._home), "PATH": path, "LANG": "C.UTF-8"}
-        with open(self._log, "ab") as log:
+        with open(self.log, "ab") as log:
             self._process = subprocess.Popen(
                 [str(self._home / "server" / "bin" / "opensearch")],
                 cwd=self._home,
@@ -105,7 +105,7 @@ class OpenSearchServer:
         self._process.send_signal(signal.SIGCONT)
 
     @property
-    def _log(self) -> Path:
+    def log(self) -> Path:
         return self._home / "log"
 
     def _configure(self, http: int, transport: int) -> None:
@@ -135,7 +135,7 @@ class OpenSearchServer:
             except OSError:
                 pass
             if process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"OpenSearch did not start:\n{self._log.read_text(errors='replace')[-2000:]}")
+                raise RuntimeError(f"OpenSearch did not start:\n{self.log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.2)
 
     def _end(self) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -17,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.servers.ports import free_port
 from tests.servers.unprivileged import TEMPORARY, new_home, user_of
 
 START_SECONDS = 30.0
@@ -27,8 +27,11 @@ class NoPostgres(Exception):
 
 
 @contextmanager
-def running_postgres() -> Iterator[str]:
-    """The SQLAlchemy URL of a new, empty server, which ends with its data when the block ends. Raises NoPostgres."""
+def running_postgres(log: Path | None = None) -> Iterator[str]:
+    """The SQLAlchemy URL of a new, empty server, which ends with its data when the block ends. Raises NoPostgres.
+
+    Its log ends with it, unless a file is given for it.
+    """
     programs = _programs()
     as_user = _as_user()
     home = _new_home(as_user)
@@ -36,20 +39,21 @@ def running_postgres() -> Iterator[str]:
         data = home / "data"
         arguments = ["--auth=trust", "--username=ledgerline", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
         _run([str(programs / "initdb"), f"--pgdata={data}", *arguments], home, as_user)
-        port = _free_port()
+        port = free_port()
         settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", "shared_buffers=16MB"]
         command = [str(programs / "postgres"), "-D", str(data), "-p", str(port)]
-        with open(home / "log", "wb") as log:
+        log = log or home / "log"
+        with open(log, "wb") as out:
             server = subprocess.Popen(
                 command + [part for setting in settings for part in ("-c", setting)],
                 cwd=home,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=out,
                 stderr=subprocess.STDOUT,
                 **as_user,
             )
         try:
-            _wait_until_ready(programs, port, server, home / "log")
+            _wait_until_ready(programs, port, server, log)
             yield f"postgresql+psycopg://ledgerline@127.0.0.1:{port}/postgres"
         finally:
             server.send_signal(signal.SIGINT)  # a fast shutdown: open sessions are ended
@@ -89,12 +93,6 @@ def _run(command: list[str], home: Path, as_user: dict[str, Any]) -> None:
     done = subprocess.run(command, cwd=home, capture_output=True, text=True, **as_user)
     if done.returncode:
         raise RuntimeError(f"{command[0]} failed: {done.stderr.strip() or done.stdout.strip()}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_until_ready(programs: Path, port: int, server: subprocess.Popen[bytes], log: Path) -> None:

@@ -107,7 +107,7 @@ def test_a_python_that_is_too_old_gets_one_sentence_with_the_remedy():
 
 def test_every_target_of_the_makefile_has_one_line_of_help():
     shown = subprocess.run(["make"], cwd=ROOT, env=OUTSIDE_MAKE, capture_output=True, text=True, check=True).stdout
-    for target in ("demo", "dev", "ask", "where", "test", "bench", "stop", "clean"):
+    for target in ("demo", "demo-real", "servers", "doctor", "dev", "ask", "where", "test", "bench", "stop", "clean"):
         assert re.search(rf"^  make {target} +\S", shown, re.MULTILINE), target
 
 
