@@ -52,7 +52,6 @@ def build_defs(
 
     resources = {**build_resources(environment), **(resource_overrides or {})}
     found = load_projects(projects or ROOT / "model_projects")
-    names = [project.name for project in found]
     maintain_lake = maintain_lake_job(found)
     platform = dg.Definitions(
         assets=[
@@ -76,7 +75,7 @@ def build_defs(
             filings_checks.onboarding_is_on_time,
             ticker_mapping_checks.every_ticker_is_grounded,
         ],
-        jobs=[*selection_jobs(names), *release_jobs(found), *FILING_JOBS, maintain_lake],
+        jobs=[*selection_jobs(found), *release_jobs(found), *FILING_JOBS, maintain_lake],
         schedules=[
             onboarding_schedule("edgar"),
             onboarding_schedule("dart"),
