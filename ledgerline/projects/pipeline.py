@@ -14,7 +14,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -283,6 +283,8 @@ def evaluate(pipeline: Pipeline, trained: TrainedModel) -> Evaluation:
     if live is not None and pipeline.project.policy.needs_live_report and live.model_digest != trained.model_digest:
         live_report = _evaluate_live(pipeline, live, trained, records)
     report, report_uri, requests_uri = _run_evaluation(pipeline, trained.model_digest, trained.model_uri, trained)
+    if live is not None and live.data_digest != trained.data_digest:
+        _evaluate_on_known_rows(pipeline, live, trained)
     if live is not None and live.model_digest == trained.model_digest:
         live_report = report
     return Evaluation(
@@ -319,6 +321,16 @@ def _evaluate_live(
     return _run_evaluation(pipeline, live.model_digest, live.model_uri, trained)[0]
 
 
+def _evaluate_on_known_rows(pipeline: Pipeline, live: Release, trained: TrainedModel) -> None:
+    """The candidate on the test rows that live was judged on, where these are kept and it was not done before."""
+    rows = pipeline.uri("test_rows", live.data_digest)
+    done = latest_evaluation(pipeline.records(), trained.model_digest, live.data_digest)
+    if done is None and any(pipeline.objects.list(f"{rows}/")):
+        pipeline.log(f"Evaluating model {trained.model_digest[:12]} on the rows that the live model was judged on.")
+        known = replace(trained, data_digest=live.data_digest, test_uri=rows)
+        _run_evaluation(pipeline, trained.model_digest, trained.model_uri, known)
+
+
 def _run_evaluation(
     pipeline: Pipeline, digest: str, model_uri: str, trained: TrainedModel
 ) -> tuple[EvaluationReport, str, str]:
@@ -331,7 +343,7 @@ def _run_evaluation(
             f"Materialize {project.name}/model again.",
         )
     check_unchanged(project)
-    output = pipeline.uri("runs", pipeline.run, "evaluation", digest)
+    output = pipeline.uri("runs", pipeline.run, "evaluation", digest, trained.data_digest)
     pipeline.platform.run_processing(
         ProcessingSpec(
             name=f"{project.aws_name}-evaluation",

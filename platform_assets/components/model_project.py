@@ -497,20 +497,24 @@ def _evaluation(project: ModelProject) -> dg.AssetsDefinition:
         experiments: dg.ResourceParam[Experiments],
         release_ledger: dg.ResourceParam[ReleaseLedger],
     ) -> dg.MaterializeResult:
+        from ledgerline.projects.comparison import compared_models, comparison_rows
         from ledgerline.projects.pipeline import evaluate
+        from ledgerline.release.canonical import canonical_json
+        from platform_assets.components.reports import comparison
 
         experiments.warm_up()  # while the job runs
         trained = _trained(context, project)
         pipeline = _pipeline(project, context, object_store, sagemaker, release_ledger)
         with permanent_failures(context), _experiment_fails_too(experiments, project, context, "evaluation"):
             found = evaluate(pipeline, trained)
+            models = compared_models(pipeline.records(), object_store, found.report)
         tags = {"model_digest": trained.model_digest, "verdict": found.verdict.summary}
         with experiments.run(project.name, dagster_run_id=context.run.run_id, tags=tags) as run:
             run.metrics({name: value for name, value in found.report.metrics.items() if value is not None})
             run.artifact("evaluation.json", found.report.to_json())
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion(found.report.digest), metadata=_evaluation_metadata(found)
-        )
+            run.artifact("comparison.json", canonical_json(comparison_rows(models)))
+        metadata = {**_evaluation_metadata(found), **comparison(models)}
+        return dg.MaterializeResult(data_version=dg.DataVersion(found.report.digest), metadata=metadata)
 
     return evaluation
 
@@ -533,7 +537,7 @@ def _evaluation_metadata(found: "Evaluation") -> dict[str, Any]:
         "metrics": metrics_table(report, found.live),
     }
     for column in report.slices:
-        metadata[f"by {column}"] = slices_table(report, column)
+        metadata[f"by {column}"] = slices_table(report, column, found.live)
     bins = report.details.get("calibration")
     if bins:
         metadata["calibration"] = calibration_plot(bins)
@@ -632,13 +636,21 @@ def _qa_report(project: ModelProject) -> dg.AssetsDefinition:
         object_store: dg.ResourceParam[ObjectStore],
         sagemaker: dg.ResourceParam[ModelPlatform],
         release_ledger: dg.ResourceParam[ReleaseLedger],
+        experiments: dg.ResourceParam[Experiments],
     ) -> dg.MaterializeResult:
         from ledgerline.projects.pipeline import compare
+        from ledgerline.projects.review import store_qa_page
 
         with permanent_failures(context):
             candidate = _newest_candidate(project, release_ledger)
-            found = compare(_pipeline(project, context, object_store, sagemaker, release_ledger), candidate)
-        return dg.MaterializeResult(metadata=_qa_metadata(candidate, found))
+            pipeline = _pipeline(project, context, object_store, sagemaker, release_ledger)
+            found = compare(pipeline, candidate)
+            uri, page = store_qa_page(pipeline, candidate, found)
+        with experiments.run(project.name, dagster_run_id=context.run.run_id, tags={"qa_report": uri}) as run:
+            run.artifact("qa_report.html", page)
+            run_id = run.run_id
+        more = {"page": uri, "page in MLflow": f"run {run_id}, artifact qa_report.html"}
+        return dg.MaterializeResult(metadata={**_qa_metadata(candidate, found), **more})
 
     return qa_report
 
