@@ -10,7 +10,7 @@ from tests.shared_data import find_shared_data
 
 def commands() -> list[list[str]]:
     """Module and arguments of each benchmark; one whose data is absent is left out and said."""
-    chosen = [["imports"], ["endpoint"], ["publish_cost"], ["tick_cost"], ["onboard_day"]]
+    chosen = [["imports"], ["projects"], ["endpoint"], ["publish_cost"], ["tick_cost"], ["onboard_day"]]
     chosen.append(["onboarding_faults", "--minutes", "1"])
     for name, data, arguments in (
         ("parse_filings", "filings", ["--archive", "{}"]),

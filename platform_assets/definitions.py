@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def build_defs(
     environment: str | None = None, *, resource_overrides: Mapping[str, Any] | None = None, projects: Path | None = None
 ) -> dg.Definitions:
-    """Definitions of the platform and of each folder in `projects` (default: model_projects/).
+    """Definitions of the platform and of each folder in `projects` (default: model_projects/, and those delivered).
 
     Raises ConfigurationError for an unknown environment or a config.yaml that is wrong, before anything runs.
     """
@@ -27,7 +27,7 @@ def build_defs(
     from jobs.releases import release_jobs
     from jobs.schedules import daily_listings, onboarding_schedule, proving_schedule
     from jobs.selections import selection_jobs
-    from ledgerline.projects.config import load_projects
+    from ledgerline.projects.config import load_delivered, load_projects
     from platform_assets import (
         candidates,
         clusters,
@@ -44,14 +44,18 @@ def build_defs(
     from platform_assets.checks import ticker_mappings as ticker_mapping_checks
     from platform_assets.components.model_project import model_project_definitions
     from platform_assets.knowledge_graph import knowledge_graph
-    from resources import build_resources
+    from platform_assets.owners import DATA_PLATFORM
+    from resources import build_resources, delivered_projects_folder
     from sensors.automation import automation
     from sensors.days import archive_days, map_new_filings, new_filings
     from sensors.failures import run_failures
+    from sensors.projects import delivered_projects, drifted_data, project_files
     from sensors.releases import approved_models, waiting_candidates
 
     resources = {**build_resources(environment), **(resource_overrides or {})}
-    found = load_projects(projects or ROOT / "model_projects")
+    delivered = delivered_projects_folder(environment)
+    own = load_projects(projects or ROOT / "model_projects")
+    found = own if projects else own + load_delivered(delivered, {project.name for project in own})
     maintain_lake = maintain_lake_job(found)
     platform = dg.Definitions(
         assets=[
@@ -93,6 +97,9 @@ def build_defs(
             approved_models(found),
             waiting_candidates(found),
             run_failures(found),
+            project_files(found),
+            drifted_data(found),
+            delivered_projects(own, delivered, DATA_PLATFORM),
         ],
         resources=resources,
     )

@@ -58,6 +58,20 @@ def training_set(
             "the same rows could not be made again. Give the versions that the materialization recorded."
         )
     version = _newest(lake, dataset.table, dataset.asset) if version is None else version
+    rows = read_rows(lake, dataset, version=version, joined=joined)
+    whole = rows.num_rows
+    if dataset.split is not None:
+        rows = split_rows(rows, dataset, dataset.split)
+    rows = in_fixed_order(rows, dataset)
+    body = to_parquet(rows)
+    digest = hashlib.sha256(body).hexdigest()
+    versions = {table: joined[table] for table in sorted(set(tables))}
+    return TrainingSet(dataset.table, version, versions, rows, whole - rows.num_rows, body, digest)
+
+
+def read_rows(lake: Lake, dataset: Dataset, *, version: int, joined: dict[str, int]) -> pa.Table:
+    """The rows with their joins, before split and order. The versions of joined tables that were read stand in `joined`
+    afterwards. Raises LedgerlineError without a matching row."""
     found = lake.read(dataset.table, columns=dataset.columns, where=dataset.where or None, version=version)
     if found.num_rows == 0:
         raise LedgerlineError(
@@ -71,14 +85,7 @@ def training_set(
         columns = list(dict.fromkeys([*join.keys, join.available_column, *join.columns]))
         other = lake.read(join.table, columns=columns, version=joined[join.table])
         rows = join_as_of(rows, other, join, time_column=dataset.time_column)
-    whole = rows.num_rows
-    if dataset.split is not None:
-        rows = split_rows(rows, dataset, dataset.split)
-    rows = in_fixed_order(rows, dataset)
-    body = to_parquet(rows)
-    digest = hashlib.sha256(body).hexdigest()
-    versions = {table: joined[table] for table in sorted(set(tables))}
-    return TrainingSet(dataset.table, version, versions, rows, whole - rows.num_rows, body, digest)
+    return rows
 
 
 def _newest(lake: Lake, table: str, asset: str | None = None) -> int:

@@ -1,17 +1,56 @@
-"""The check of a model project's training set: does it hold what is not known in time? It shows; `prepare` of
-ledgerline/projects/pipeline.py asks the same again before every training and tuning, and refuses."""
+"""The checks of a model project's training set: does it hold what is not known in time, and have rows moved away since?
+
+`no_leak` shows; `prepare` of ledgerline/projects/pipeline.py asks the same again before every training and tuning, and
+refuses. `no_drift` shows what the sensor `drifted_data` acts upon.
+"""
 
 import dagster as dg
 
-from ledgerline.ports import ObjectStore
+from ledgerline.ports import Lake, ObjectStore
 from ledgerline.projects.config import ModelProject
+from ledgerline.release.ports import ReleaseLedger
 
 
 def training_set_checks(project: ModelProject) -> list[dg.AssetChecksDefinition]:
-    """`no_leak`, where config.yaml says what the label is or when features are available."""
+    """`no_leak`, where config.yaml says what the label is or when features are available; `no_drift`, where it asks."""
+    dataset = project.config.dataset
+    checks = [_no_leak(project)] if dataset.label_column is not None or dataset.available else []
+    return [*checks, _no_drift(project)] if project.config.triggers.drift else checks
+
+
+def _no_drift(project: ModelProject) -> dg.AssetChecksDefinition:
+    asked = project.config.triggers.drift
+    assert asked is not None
+
+    @dg.asset_check(
+        asset=dg.AssetKey([project.name, "training_set"]),
+        name="no_drift",
+        description=f"No column of the rows since the live model's training set moved by a PSI of {asked.at_least:g}.",
+    )
+    def no_drift(
+        lake: dg.ResourceParam[Lake],
+        object_store: dg.ResourceParam[ObjectStore],
+        release_ledger: dg.ResourceParam[ReleaseLedger],
+    ) -> dg.AssetCheckResult:
+        from ledgerline.projects.triggers import drift_of
+        from platform_assets.plots import table
+
+        records = [entry.record for entry in release_ledger.entries(project.name)]
+        found = drift_of(project, records, lake, object_store)
+        if found is None:
+            return dg.AssetCheckResult(passed=True, description="Nothing that is live has new rows to compare.")
+        return dg.AssetCheckResult(
+            passed=not found.due,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=found.summary,
+            metadata={"columns": table([{"column": one.column, "PSI": one.index} for one in found.columns])},
+        )
+
+    return no_drift
+
+
+def _no_leak(project: ModelProject) -> dg.AssetChecksDefinition:
     dataset, most = project.config.dataset, project.config.gate.max_single_feature_score
-    if dataset.label_column is None and not dataset.available:
-        return []
     key = dg.AssetKey([project.name, "training_set"])
 
     @dg.asset_check(
@@ -46,4 +85,4 @@ def training_set_checks(project: ModelProject) -> list[dg.AssetChecksDefinition]
             metadata=metadata,
         )
 
-    return [no_leak]
+    return no_leak

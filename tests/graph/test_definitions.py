@@ -75,6 +75,7 @@ CHECKS = {  # check -> does it block
     "ticker_ranker/qa_report:same_bytes": True,
     "ticker_ranker/training_set:no_leak": True,
     "text_size/training_set:no_leak": True,
+    "text_size/training_set:no_drift": False,
     "text_size/evaluation:gate": True,
     "text_size/model_version:approved": False,
     "text_size/qa_report:same_bytes": True,
@@ -109,7 +110,7 @@ JOBS = {
 }
 OPERATOR_JOBS = {"approve", "reject", "rollback", "where_is_filing", "reprocess_filings", "register_days"}
 MAINTENANCE_JOBS = {"maintain_lake"}
-OF_DAGSTER = {"__ASSET_JOB", "__anonymous_asset_job_approved_models"}
+OF_DAGSTER = {"__ASSET_JOB", "__anonymous_asset_job_approved_models", "__anonymous_asset_job_drifted_data"}
 DAY_AND_NIGHT = ["*/10 6-22 * * *", "*/30 0-5,23 * * *"]
 SCHEDULES = {  # name -> cron, zone, job, running from the start
     "onboard_edgar": (DAY_AND_NIGHT, "America/New_York", "onboard", True),
@@ -125,7 +126,7 @@ SCHEDULES = {  # name -> cron, zone, job, running from the start
 }
 SENSORS = {  # seconds between ticks
     "automation": 30, "new_filings": 30, "archive_days": 300, "approved_models": 15, "waiting_candidates": 60,
-    "run_failures": 30,
+    "run_failures": 30, "project_files": 60, "drifted_data": 3600, "delivered_projects": 60,
 }  # fmt: skip
 RESOURCES = {
     "candidate_index_store", "compute", "experiments", "filing_ledger", "knowledge_graph_store", "lake",

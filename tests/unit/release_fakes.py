@@ -71,6 +71,9 @@ class MemoryObjects:
     def list(self, prefix: str) -> Iterator[str]:
         yield from sorted(uri for uri in self.bodies if uri.startswith(prefix))
 
+    def list_stamped(self, prefix: str) -> Iterator[tuple[str, str]]:
+        yield from ((uri, str(hash(self.bodies[uri]))) for uri in self.list(prefix))
+
     def delete(self, uri: str) -> None:
         self.bodies.pop(uri, None)
 
