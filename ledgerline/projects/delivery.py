@@ -56,11 +56,12 @@ def take_deliveries(
         before, refused = known.get(name), f"{stamps[name]} {REFUSED}"
         if before == refused:
             stamps[name] = refused
-        elif before != stamps[name] or not (root / name).exists():  # its disk may be another one than before
-            if any(file == "config.yaml" for file, _, _ in folders[name]):  # else it is still being put there
-                done.append(_take(objects, name, folders[name], root, taken, stamps[name]))
-                if done[-1].owner is None:
-                    stamps[name] = refused
+            continue
+        whole = any(file == "config.yaml" for file, _, _ in folders[name])  # else it is still being put there
+        if whole and (before != stamps[name] or not (root / name).exists()):  # its disk may be another one than before
+            done.append(_take(objects, name, folders[name], root, taken, stamps[name]))
+            if done[-1].owner is None:
+                stamps[name] = refused
     return done, stamps
 
 
