@@ -123,8 +123,7 @@ def feature_scores(rows: pa.Table, dataset: Dataset) -> list[FeatureScore]:
     for name in known.column_names:
         if name not in not_features:
             for feature, values in _features(name, known[name].combine_chunks()):
-                best = max((_score(values, half, target, numeric) for target in targets), default=0.0)
-                found.append(FeatureScore(feature, round(best, 6)))
+                found.append(FeatureScore(feature, round(_score(values, half, targets, numeric), 6)))
     return sorted(found, key=lambda item: (-item.score, item.column))
 
 
@@ -170,23 +169,31 @@ def _numbers(values: pa.Array) -> NDArray[np.float64]:
     return values.cast(pa.float64()).to_numpy(zero_copy_only=False).astype(float)
 
 
-def _score(values: pa.Array, half: NDArray[np.bool_], target: NDArray[np.float64], numeric: bool) -> float:
+def _score(values: pa.Array, half: NDArray[np.bool_], targets: list[NDArray[np.float64]], numeric: bool) -> float:
+    """The best that the feature tells of any of the targets."""
     columns = list(_orders_of(values))
-    orders: list[NDArray[np.float64]] = []
+    ranks: list[NDArray[np.float64]] = []
     for numbers in columns:
         missing = np.isnan(numbers)
-        ranks = _ranks(np.where(missing, 0.0, numbers))
-        orders += [np.where(missing, -1.0, ranks), np.where(missing, np.inf, ranks)] if missing.any() else [ranks]
+        if missing.any():
+            ranks += [_ranks(np.where(missing, edge, numbers)) for edge in (-np.inf, np.inf)]
+        else:
+            ranks.append(_ranks(numbers))
     # Text is judged by what is equal, not by what is near.
-    codes = _codes(values) if len(columns) > 1 else _bins(orders[0])
-    means = _means_of_the_other_half(codes, half, target)
-    if numeric:
-        return max(
-            *(_correlation(order, target) ** 2 for order in orders), max(0.0, _correlation(means, target)) ** 2, 0
-        )
-    areas = [_area(order, target) for order in orders]
-    # An order may tell either way round; the means of other rows tell upwards, or what they tell is chance.
-    return max(*areas, *(1 - area for area in areas), _area(means, target), 0.5)
+    codes = _codes(values) if len(columns) > 1 else _bins(ranks[0])
+    best = 0.0 if numeric else 0.5
+    for target in targets:
+        means = _ranks(_means_of_the_other_half(codes, half, target))
+        if numeric:
+            right = _ranks(target)
+            best = max(
+                best, *(_correlation(one, right) ** 2 for one in ranks), max(0.0, _correlation(means, right)) ** 2
+            )
+        else:
+            areas = [_area(one, target) for one in ranks]
+            # An order may tell either way round; the means of other rows tell upwards, or what they tell is chance.
+            best = max(best, *areas, *(1 - area for area in areas), _area(means, target))
+    return best
 
 
 def _orders_of(values: pa.Array) -> Iterator[NDArray[np.float64]]:
@@ -213,11 +220,10 @@ def _codes(values: pa.Array) -> NDArray[np.int64]:
     return np.unique(np.array(pc.fill_null(_text(values), "").to_pylist(), dtype=str), return_inverse=True)[1]
 
 
-def _bins(order: NDArray[np.float64]) -> NDArray[np.int64]:
-    distinct, codes = np.unique(order, return_inverse=True)
-    if len(distinct) <= BINS:
-        return codes
-    return (_ranks(order) * BINS / (len(order) + 1)).astype(np.int64)
+def _bins(ranks: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Few values: one bin each; else bins of equally many rows."""
+    distinct, codes = np.unique(ranks, return_inverse=True)
+    return codes if len(distinct) <= BINS else (ranks * BINS / (len(ranks) + 1)).astype(np.int64)
 
 
 def _means_of_the_other_half(
@@ -240,15 +246,15 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return (last - (counts - 1) / 2)[inverse]
 
 
-def _area(order: NDArray[np.float64], target: NDArray[np.float64]) -> float:
+def _area(ranks: NDArray[np.float64], target: NDArray[np.float64]) -> float:
     """Area under the ROC curve: how often a row of the class stands above one outside of it."""
     inside = target == 1
     positive, negative = int(inside.sum()), int((~inside).sum())
-    return float((_ranks(order)[inside].sum() - positive * (positive + 1) / 2) / (positive * negative))
+    return float((ranks[inside].sum() - positive * (positive + 1) / 2) / (positive * negative))
 
 
-def _correlation(order: NDArray[np.float64], target: NDArray[np.float64]) -> float:
-    left, right = _ranks(order), _ranks(target)
+def _correlation(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
+    """Of two rankings; 0 where one of them is constant."""
     if left.std() == 0 or right.std() == 0:
         return 0.0
     return float(np.corrcoef(left, right)[0, 1])

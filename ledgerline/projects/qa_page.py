@@ -210,8 +210,8 @@ code{background:#f3f3f3;padding:.1em .3em;overflow-wrap:anywhere}
 <p>To approve: <code>{{ page.approve }}</code></p>
 {% if page.decisions %}<p>Decided so far:</p><pre>{{ page.decisions }}</pre>{% endif %}
 <h2>New data</h2>
-<p>The test rows of the candidate's training set ({{ report.data_digest[:12] }}){% if not live %}; no live model was measured on
-them{% endif %}.</p>
+<p>The test rows of the candidate's training set ({{ report.data_digest[:12] }}){% if page.live_digest == report.model_digest %}.
+This very model is live{% elif not live %}; no live model was measured on them{% endif %}.</p>
 {{ table(metrics) }}
 <h2>Known data</h2>
 {% if known %}<p>The test rows that the live model was judged on ({{ page.known[0].data_digest[:12] }}).</p>{{ table(known) }}

@@ -48,6 +48,18 @@ def exactly_one(section: BaseModel, names: Sequence[str]) -> None:
         raise mistake(f"the rule {has}. Expected exactly one of {', '.join(names)}", example=f"{names[0]}: 0.9")
 
 
+def keys_are_known(joins: Sequence[Join], columns: Sequence[str], section: str) -> None:
+    """Each join finds its keys among the columns of the table and of the joins before it."""
+    known = list(columns)
+    for join in joins:
+        for key in join.keys:
+            if key not in known:
+                raise mistake(
+                    f"the key `{key}` of the join with {join.table} is not among {section}.columns", nearest(key, known)
+                )
+        known += join.columns
+
+
 def known_once(columns: Sequence[str], section: str) -> None:
     twice = sorted({column for column in columns if columns.count(column) > 1})
     if twice:
@@ -181,6 +193,7 @@ class Dataset(_Section):
                 raise mistake(f"{name} `{column}` is not among dataset.columns", nearest(column, self.columns))
         known = [*self.columns, *(column for join in self.joins for column in join.columns)]
         known_once(known, "dataset")
+        keys_are_known(self.joins, self.columns, "dataset")
         named = [("label_column", self.label_column)] if self.label_column else []
         for name, column in [*named, *(("available", column) for pair in self.available.items() for column in pair)]:
             if column not in known:
@@ -529,6 +542,7 @@ class BatchTransform(_Section):
                 example="time_column: available_at",
             )
         known_once([*self.columns, *(column for join in self.joins for column in join.columns)], "batch_transform")
+        keys_are_known(self.joins, self.columns, "batch_transform")
         if reserved := {"answer", "model_digest", "as_of"} & set(self.key):
             raise mistake(f"{', '.join(sorted(reserved))} is a column of the answers: it cannot be a key")
         return self

@@ -131,6 +131,14 @@ def test_a_first_model_has_nothing_to_differ_from_and_the_page_says_so():
     assert "no live model was measured" in text
 
 
+def test_a_model_that_is_live_already_is_said_to_be():
+    candidate = report("a", 0.95)
+    models = [Compared("candidate", "a" * 64, None, candidate, True)]
+    text = " ".join(read(page(models=models, live_digest="a" * 64, comparisons=[Comparison(0, "1", "1")])).text.split())
+    assert "This very model is live" in text
+    assert "Changed answers: 0 of 1" in text
+
+
 def test_known_data_is_shown_beside_the_new():
     known = (report("a", 0.93, "old rows"), report("b", 0.94, "old rows"))
     text = " ".join(read(page(known=known)).text.split())
