@@ -137,20 +137,6 @@ class MlflowRun:
             path.write_bytes(body)
             self.mlflow.log_artifact(str(path))
 
-    def child(self, name: str, *, params: Mapping[str, object], metrics: Mapping[str, float]) -> None:
-        """A finished run below this one."""
-        from mlflow.tracking import MlflowClient
-        from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
-
-        parent = self.mlflow.active_run().info
-        client = MlflowClient(tracking_uri=self.mlflow.get_tracking_uri())
-        run = client.create_run(parent.experiment_id, tags={MLFLOW_PARENT_RUN_ID: parent.run_id}, run_name=name)
-        for key, value in params.items():
-            client.log_param(run.info.run_id, key, value)
-        for key, number in metrics.items():
-            client.log_metric(run.info.run_id, key, number)
-        client.set_terminated(run.info.run_id)
-
 
 @dataclass(frozen=True, slots=True)
 class _DagsterRun:

@@ -52,10 +52,6 @@ class ExperimentRun(Protocol):
 
     def artifact(self, name: str, body: bytes) -> None: ...
 
-    def child(self, name: str, *, params: Mapping[str, object], metrics: Mapping[str, float]) -> None:
-        """A finished run below this one, e.g. a trial of a search."""
-        ...
-
 
 class Experiments(Protocol):
     """Remembers what was trained with what and how good it was. Steps of one Dagster run share one run."""

@@ -362,6 +362,7 @@ def _tuned_hyperparameters(project: ModelProject) -> dg.AssetsDefinition:
         from dataclasses import asdict
 
         from ledgerline.projects.tuning import tune
+        from ledgerline.release.canonical import canonical_json
 
         experiments.warm_up()  # while the jobs run
         dataset = _dataset(context, project)
@@ -371,9 +372,8 @@ def _tuned_hyperparameters(project: ModelProject) -> dg.AssetsDefinition:
         with experiments.run(
             project.name, dagster_run_id=context.run.run_id, tags={"tuning_job": tuned.tuning_job}
         ) as run:
-            for trial in trials:
-                score = {} if trial.score is None else {tuned.metric: trial.score}
-                run.child(trial.job_name, params=trial.values, metrics=score)
+            run.params({f"tuned.{name}": value for name, value in tuned.values.items()})
+            run.artifact("trials.json", canonical_json([asdict(trial) for trial in trials]))
         record = TunedProvenance(**asdict(tuned))
         return dg.MaterializeResult(
             data_version=dg.DataVersion(_sha256(record.model_dump_json())),
@@ -648,8 +648,7 @@ def _qa_report(project: ModelProject) -> dg.AssetsDefinition:
             uri, page = store_qa_page(pipeline, candidate, found)
         with experiments.run(project.name, dagster_run_id=context.run.run_id, tags={"qa_report": uri}) as run:
             run.artifact("qa_report.html", page)
-            run_id = run.run_id
-        more = {"page": uri, "page in MLflow": f"run {run_id}, artifact qa_report.html"}
+        more = {"page": uri, "page in MLflow": "qa_report.html of the run that is tagged with this Dagster run"}
         return dg.MaterializeResult(metadata={**_qa_metadata(candidate, found), **more})
 
     return qa_report

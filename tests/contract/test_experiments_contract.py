@@ -103,13 +103,3 @@ def test_nothing_is_written_into_the_working_directory(home, experiments, monkey
     with experiments.run("demo", dagster_run_id="r", tags={}) as run:
         run.artifact("evaluation.json", b"{}")
     assert list(here.iterdir()) == []
-
-
-def test_a_trial_is_a_finished_run_below_the_run_with_its_params_and_metrics(home, experiments):
-    with experiments.run("demo", dagster_run_id="r", tags={}) as run:
-        run.child("trial-1", params={"rate": 0.1}, metrics={"accuracy": 0.9})
-        parent = run.run_id
-    (child,) = rows(home, f"select run_uuid from tags where key = 'mlflow.parentRunId' and value = '{parent}'")
-    assert rows(home, f"select name, status from runs where run_uuid = '{child[0]}'") == [("trial-1", "FINISHED")]
-    assert rows(home, f"select key, value from params where run_uuid = '{child[0]}'") == [("rate", "0.1")]
-    assert rows(home, f"select key, value from metrics where run_uuid = '{child[0]}'") == [("accuracy", 0.9)]

@@ -45,9 +45,6 @@ class FakeRun:
     def artifact(self, name: str, body: bytes) -> None:
         self.logged[name] = body
 
-    def child(self, name: str, *, params: Mapping[str, object], metrics: Mapping[str, float]) -> None:
-        self.logged[name] = {**params, **metrics}
-
 
 @dataclass
 class FakeExperiments:

@@ -98,11 +98,12 @@ def test_the_model_is_trained_with_the_values_that_were_found_over_those_of_conf
     assert found["ledgerline/dataset_digest"].value == metadata(result, "training_set")["ledgerline/digest"].value
 
 
-def test_trials_are_runs_below_the_experiment_s_run(tmp_path):
+def test_the_experiment_keeps_the_best_values_and_every_trial(tmp_path):
     graph = graph_of(tmp_path, TUNED)
     graph.materialize("training_set", "tuned_hyperparameters")
     ((_, run),) = graph.experiments.runs
-    assert run.logged["trial-1"] == {"rate": 0.4, "accuracy": 0.81}
+    assert run.logged["tuned.rate"] == 0.4
+    assert [trial["values"] for trial in json.loads(run.logged["trials.json"])] == [{"rate": 0.2}, {"rate": 0.4}]
 
 
 def test_a_training_on_other_data_says_that_its_values_were_found_on_other_data(tmp_path):
