@@ -5,10 +5,10 @@ export LEDGERLINE_HOME ?= $(CURDIR)/.ledgerline
 export DAGSTER_HOME ?= $(LEDGERLINE_HOME)/dagster
 RUN := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-real servers doctor dev ask where test bench stop clean lock base tools
+.PHONY: help demo demo-real servers doctor dev ask where new-project test bench stop clean lock base tools
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: base  ## filings in, a gated model live, on this machine alone (ARCHIVE=<folder> for real filings)
 	@$(RUN) -m cli demo $(if $(ARCHIVE),--archive "$$ARCHIVE")
@@ -36,6 +36,11 @@ unexport FILING
 where: export WHERE_FILING = $(value FILING)
 where: base  ## where a filing is, and why: make where FILING=0000320193-25-000001 (DAY=... for one that is not known)
 	@$(RUN) -m cli where --day="$$DAY" -- "$$WHERE_FILING"
+
+unexport NAME
+new-project: export NEW_PROJECT = $(value NAME)
+new-project: base  ## a working model project with tests: make new-project NAME=churn
+	@$(RUN) -m cli new-project -- "$$NEW_PROJECT"
 
 test: tools  ## every check and test: ruff, mypy, import-linter, pytest
 	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check .

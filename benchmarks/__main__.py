@@ -11,7 +11,16 @@ from tests.shared_data import find_shared_data
 
 def commands() -> list[list[str]]:
     """Module and arguments of each benchmark; one whose data is absent is left out and said."""
-    chosen = [["imports"], ["endpoint"], ["publish_cost"], ["tick_cost"], ["onboard_day"], ["rollback"], ["lake"]]
+    chosen = [
+        ["imports"],
+        ["projects"],
+        ["endpoint"],
+        ["publish_cost"],
+        ["tick_cost"],
+        ["onboard_day"],
+        ["rollback"],
+        ["lake"],
+    ]
     chosen.append(["onboarding_faults", "--minutes", "1"])
     chosen += [["guardrails"], ["updates", "--updates", "100"]]
     if Path("/usr/lib/postgresql").is_dir():

@@ -27,6 +27,8 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument("--day", default="", help="ISO day on which it was filed, for a number that is not known")
     dev = commands.add_parser("dev", help="the Dagster UI with its daemon")
     dev.add_argument("--port", type=port, default=3000)
+    new = commands.add_parser("new-project", help="write a model project to start from")
+    new.add_argument("name", help="lower-case letters, digits, single underscores")
     for name, what in (
         ("approve", "let a registered model go live"),
         ("reject", "keep a registered model from going live"),
@@ -76,6 +78,11 @@ def run(arguments: argparse.Namespace) -> int:
         from cli.where import where
 
         return where(arguments.filing, arguments.day)
+    if arguments.command == "new-project":
+        from cli.new_project import new_project
+        from resources.environment import ROOT
+
+        return new_project(arguments.name, ROOT / "model_projects")
     if arguments.command == "dev":
         from cli.dev import dev
 

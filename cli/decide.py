@@ -12,11 +12,14 @@ if TYPE_CHECKING:
 
 def _projects_and_ports() -> tuple[list[Any], dict[str, Any]]:
     from jobs.releases import RESOURCES
-    from ledgerline.projects.config import load_projects
+    from ledgerline.projects.config import load_delivered, load_projects
     from resources import build_resources
 
-    resources = build_resources(settings=read_settings())
-    return list(load_projects(ROOT / "model_projects")), {name: resources[name] for name in RESOURCES}
+    settings = read_settings()
+    resources = build_resources(settings=settings)
+    own = load_projects(ROOT / "model_projects")
+    found = own + load_delivered(settings.delivered_projects, {project.name for project in own})
+    return found, {name: resources[name] for name in RESOURCES}
 
 
 def decide(decision: Decision, project: str, model: str, by: str, reason: str) -> int:

@@ -63,7 +63,8 @@ def maintain(lake: Lake, config: MaintenanceConfig, trained_from: Sequence[str],
 def maintain_lake_job(projects: Sequence["ModelProject"]) -> dg.JobDefinition:
     """The job over all tables; those that `projects` train from keep their versions longer."""
     description = "Fold the small files of each table of the lake and delete files that no kept version needs."
-    trained_from = sorted({project.config.dataset.table for project in projects})
+    datasets = [project.config.dataset for project in projects if project.config.dataset.keep_versions]
+    trained_from = sorted({table for one in datasets for table in (one.table, *(join.table for join in one.joins))})
 
     @dg.op(name="maintain_tables", required_resource_keys={"lake"}, description=description)
     def maintain_tables(context: dg.OpExecutionContext, config: MaintenanceConfig) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import dagster as dg
+
+from ledgerline.projects.config import ModelProject
 
 NLP_ASSETS = ("documents", "clusters", "mentions", "candidate_sets")
 
@@ -53,25 +57,40 @@ doctor = dg.define_asset_job(
 )
 
 
-def train_job(project: str) -> dg.UnresolvedAssetJobDefinition:
+def train_job(project: ModelProject) -> dg.UnresolvedAssetJobDefinition:
     """The assets of a model project up to the QA report. Going live is not in it: that waits for an approval."""
+    later = ["live_endpoint", *(["batch_predictions"] if project.config.batch_transform else [])]
     return dg.define_asset_job(
-        f"train_{project}",
-        selection=dg.AssetSelection.groups(project) - dg.AssetSelection.assets(dg.AssetKey([project, "live_endpoint"])),
-        description=f"Train, evaluate, register and QA {project}; a candidate then waits for its approval.",
+        f"train_{project.name}",
+        selection=dg.AssetSelection.groups(project.name)
+        - dg.AssetSelection.assets(*(dg.AssetKey([project.name, step]) for step in later)),
+        description=f"Train, evaluate, register and QA {project.name}; a candidate then waits for its approval.",
     )
 
 
-def deploy_job(project: str) -> dg.UnresolvedAssetJobDefinition:
+def deploy_job(project: ModelProject) -> dg.UnresolvedAssetJobDefinition:
     """The live endpoint alone. It judges by itself, so that running it early is refused and harmless."""
     return dg.define_asset_job(
-        f"deploy_{project}",
-        selection=dg.AssetSelection.assets(dg.AssetKey([project, "live_endpoint"])),
-        description=f"Put the approved candidate of {project} live; refused, with the rule named, if it is not approved.",
+        f"deploy_{project.name}",
+        selection=dg.AssetSelection.assets(dg.AssetKey([project.name, "live_endpoint"])),
+        description=f"Put the approved candidate of {project.name} live; refused, with the rule named, if it is not approved.",
     )
 
 
-def selection_jobs(projects: list[str]) -> list[dg.UnresolvedAssetJobDefinition]:
-    """All jobs of this module, with two for each model project."""
+def predict_job(project: ModelProject) -> dg.UnresolvedAssetJobDefinition:
+    """The batch predictions alone: new rows of the table, answered by the model that is live."""
+    return dg.define_asset_job(
+        f"predict_{project.name}",
+        selection=dg.AssetSelection.assets(dg.AssetKey([project.name, "batch_predictions"])),
+        description=f"Answer the rows of config.yaml's batch_transform with the live model of {project.name}.",
+    )
+
+
+def selection_jobs(projects: Sequence[ModelProject]) -> list[dg.UnresolvedAssetJobDefinition]:
+    """All jobs of this module, with two for each model project, and a third for one with a batch transform."""
     jobs = [onboard, prove_complete, map_filings, refresh_listings, refresh_monitoring, watch_onboarding, doctor]
-    return jobs + [make(project) for project in projects for make in (train_job, deploy_job)]
+    for project in projects:
+        jobs += [train_job(project), deploy_job(project)]
+        if project.config.batch_transform is not None:
+            jobs.append(predict_job(project))
+    return jobs

@@ -126,6 +126,10 @@ class ObjectStore(Protocol):
         """URIs below a prefix, sorted."""
         ...
 
+    def list_stamped(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """(URI, stamp) below a prefix, sorted; the stamp of an object differs once its bytes differ."""
+        ...
+
     def delete(self, uri: str) -> None: ...
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import dagster as dg
 
 
@@ -22,6 +24,18 @@ def train_when_new_data() -> dg.AutomationCondition:
     """
     behind_checks = dg.AutomationCondition.all_deps_blocking_checks_passed()
     return (dg.AutomationCondition.eager() & behind_checks).with_label("train_when_new_data")
+
+
+def predict_when_live_changes(table_assets: Sequence[dg.AssetKey]) -> dg.AutomationCondition:
+    """For the batch predictions of a model project.
+
+    Fires when another model went live. Must not fire for every update of the table that is read (its asset is written
+    many times a day): new rows are answered by the job `predict_<project>`, or with the next release.
+    """
+    condition = dg.AutomationCondition.eager()
+    if table_assets:
+        condition = condition.ignore(dg.AssetSelection.assets(*table_assets))
+    return condition.with_label("predict_when_live_changes")
 
 
 def deploy_when_gated() -> dg.AutomationCondition:

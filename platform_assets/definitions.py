@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def build_defs(
     environment: str | None = None, *, resource_overrides: Mapping[str, Any] | None = None, projects: Path | None = None
 ) -> dg.Definitions:
-    """Definitions of the platform and of each folder in `projects` (default: model_projects/).
+    """Definitions of the platform and of each folder in `projects` (default: model_projects/, and those delivered).
 
     Raises ConfigurationError for an unknown environment or a config.yaml that is wrong, before anything runs.
     """
@@ -28,7 +28,7 @@ def build_defs(
     from jobs.releases import release_jobs, tidy_endpoints_job, tidy_endpoints_schedule
     from jobs.schedules import daily_listings, onboarding_schedule, proving_schedule
     from jobs.selections import selection_jobs
-    from ledgerline.projects.config import load_projects
+    from ledgerline.projects.config import load_delivered, load_projects
     from platform_assets import (
         candidates,
         clusters,
@@ -46,13 +46,15 @@ def build_defs(
     from platform_assets.checks import ticker_mappings as ticker_mapping_checks
     from platform_assets.components.model_project import model_project_definitions
     from platform_assets.knowledge_graph import knowledge_graph
+    from platform_assets.owners import DATA_PLATFORM
     from platform_assets.releases import release_ledger_asset
     from platform_assets.sql_tables import sql_table_assets
-    from resources import build_resources
+    from resources import build_resources, delivered_projects_folder
     from sensors.automation import automation
     from sensors.catch_up import catch_up_alerts, catch_up_experiments
     from sensors.days import archive_days, map_new_filings, new_filings
     from sensors.failures import run_failures
+    from sensors.projects import delivered_projects, drifted_data, project_files
     from sensors.releases import (
         approved_models,
         mappings_after_release,
@@ -62,8 +64,9 @@ def build_defs(
     )
 
     resources = {**build_resources(environment), **(resource_overrides or {})}
-    found = load_projects(projects or ROOT / "model_projects")
-    names = [project.name for project in found]
+    delivered = delivered_projects_folder(environment)
+    own = load_projects(projects or ROOT / "model_projects")
+    found = own if projects else own + load_delivered(delivered, {project.name for project in own})
     maintain_lake, tidy_endpoints = maintain_lake_job(found), tidy_endpoints_job(found)
     platform = dg.Definitions(
         assets=[
@@ -90,7 +93,7 @@ def build_defs(
             ports_checks.every_port_works,
             ticker_mapping_checks.every_ticker_is_grounded,
         ],
-        jobs=[*selection_jobs(names), *release_jobs(found), *FILING_JOBS, maintain_lake, tidy_endpoints, clean_branch],
+        jobs=[*selection_jobs(found), *release_jobs(found), *FILING_JOBS, maintain_lake, tidy_endpoints, clean_branch],
         schedules=[
             onboarding_schedule("edgar"),
             onboarding_schedule("dart"),
@@ -114,6 +117,9 @@ def build_defs(
             run_failures(found),
             catch_up_experiments,
             catch_up_alerts,
+            project_files(found),
+            drifted_data(found),
+            delivered_projects(own, delivered, DATA_PLATFORM),
         ],
         resources=resources,
     )

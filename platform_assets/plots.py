@@ -94,6 +94,30 @@ def calibration(title: str, bins: Sequence[Sequence[float]]) -> dg.MarkdownMetad
     return _as_markdown(figure, title)
 
 
+def points(
+    title: str,
+    series: Mapping[str, Sequence[Sequence[float]]],
+    *,
+    x: str,
+    y: str,
+    diagonal: bool = False,
+    dots: bool = False,
+    logarithmic: bool = False,
+) -> dg.MarkdownMetadataValue:
+    """Lines, or dots, through the points (x, y) of each series; `diagonal` is what would be right, or chance."""
+    figure, axes = _axes(title, x, y)
+    for name, values in series.items():
+        across, up = [value[0] for value in values], [value[1] for value in values]
+        axes.plot(across, up, "o" if dots else "-", markersize=3, alpha=0.6 if dots else 1, label=name)
+    if logarithmic:
+        axes.set_xscale("symlog")
+        axes.set_yscale("symlog")
+    if diagonal:
+        axes.axline((0, 0), (1, 1), color="grey", linewidth=1)
+    axes.legend(fontsize="small")
+    return _as_markdown(figure, title)
+
+
 def table(records: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
     """A metadata table of plain records; cells that Dagster cannot show are written as text."""
     plain = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from resources.environment import ROOT, Settings, read_settings
@@ -21,6 +22,11 @@ def build_resources(environment: str | None = None, *, settings: Settings | None
     aws = _aws(chosen, object_store) if chosen.environment != "local" else {}
     made = _embedded(chosen, object_store) | {"compute": _compute(chosen)} | aws
     return made | {"branch_state": _branch_state(chosen, made)}
+
+
+def delivered_projects_folder(environment: str | None = None) -> Path:
+    """Where model projects lie that were put into the object store. Raises ConfigurationError as `build_resources`."""
+    return read_settings(environment).delivered_projects
 
 
 def _object_store(settings: Settings) -> Any:

@@ -149,6 +149,11 @@ class Settings:
         return self.home / "archive_mirror" / hashlib.sha256(str(self.archive).encode()).hexdigest()[:16]
 
     @property
+    def delivered_projects(self) -> Path:
+        """Model projects that were put into the object store, as the sensor `delivered_projects` laid them."""
+        return self.home / "model_projects"
+
+    @property
     def dagster_home(self) -> Path:
         return self.home / "dagster"
 

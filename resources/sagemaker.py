@@ -38,6 +38,12 @@ from ledgerline.release.model_platform import (
     ProcessingSpec,
     TrainingResult,
     TrainingSpec,
+    TransformResult,
+    TransformSpec,
+    Trial,
+    TuningRange,
+    TuningResult,
+    TuningSpec,
 )
 from ledgerline.release.releases import GateRefusal
 from ledgerline.release.rollout import AlarmRule, Rollout
@@ -45,7 +51,13 @@ from ledgerline.release.rollout import AlarmRule, Rollout
 VARIANT = "AllTraffic"
 LOCAL_IMAGE = "000000000000.dkr.ecr.us-east-1.amazonaws.com/ledgerline:py3"  # never pulled: jobs run as subprocesses
 LOCAL_ROLE = "arn:aws:iam::000000000000:role/ledgerline"
-_LOG_GROUPS = {"processing": "/aws/sagemaker/ProcessingJobs", "training": "/aws/sagemaker/TrainingJobs"}
+_LOG_GROUPS = {
+    "processing": "/aws/sagemaker/ProcessingJobs",
+    "training": "/aws/sagemaker/TrainingJobs",
+    "transform": "/aws/sagemaker/TransformJobs",
+}
+_JOBS = {"processing": "ProcessingJob", "training": "TrainingJob", "transform": "TransformJob"}
+_TUNING_NAME = 32  # AWS's limit for a tuning job's name, which begins the names of its training jobs
 DRIFT_NAMESPACE = "Ledgerline/SageMaker"  # on AWS whoever measures the drift must publish it there
 _COMPARISONS = {
     ">=": "GreaterThanOrEqualToThreshold",
@@ -111,15 +123,25 @@ class SageMaker(ConfigurableResource):
     def run_training(self, spec: TrainingSpec, on_log: OnLog) -> TrainingResult:
         """Run a training job to its end."""
         name = self._unique(spec.name)
+        definition = self._training_definition(spec)
+        hyperparameters = definition.pop("StaticHyperParameters")
+        with _api_errors(f"training job {name}"):
+            self._sagemaker().create_training_job(TrainingJobName=name, HyperParameters=hyperparameters, **definition)
+        described = self._wait_for_job("training", name, spec.max_seconds, on_log)
+        uri = described["ModelArtifacts"]["S3ModelArtifacts"]
+        metrics = {item["MetricName"]: float(item["Value"]) for item in described.get("FinalMetricDataList", [])}
+        return TrainingResult(name, uri, self._digest(uri), metrics, _seconds(described, "Training"))
+
+    def _training_definition(self, spec: TrainingSpec) -> dict[str, Any]:
+        """What a training job and the trials of a tuning job have in common, as CreateHyperParameterTuningJob takes it."""
         hyperparameters = {key: _hyperparameter(value) for key, value in spec.hyperparameters.items()}
         hyperparameters |= {
             "sagemaker_program": spec.script,
             "sagemaker_submit_directory": self._upload_archive(spec.source_dir),
         }
-        request = {
-            "TrainingJobName": name,
+        return {
             "RoleArn": self.role_arn,
-            "HyperParameters": hyperparameters,
+            "StaticHyperParameters": hyperparameters,
             "AlgorithmSpecification": {
                 "TrainingImage": spec.image or self.image,
                 "TrainingInputMode": "File",
@@ -131,16 +153,129 @@ class SageMaker(ConfigurableResource):
             "StoppingCondition": {"MaxRuntimeInSeconds": spec.max_seconds},
             "Environment": dict(spec.environment),
         }
-        with _api_errors(f"training job {name}"):
-            self._sagemaker().create_training_job(**request)
-        described = self._wait_for_job("training", name, spec.max_seconds, on_log)
-        uri = described["ModelArtifacts"]["S3ModelArtifacts"]
-        metrics = {item["MetricName"]: float(item["Value"]) for item in described.get("FinalMetricDataList", [])}
-        return TrainingResult(name, uri, self._digest(uri), metrics, _seconds(described, "Training"))
+
+    def run_tuning(self, spec: TuningSpec, on_log: OnLog) -> TuningResult:
+        """Run a tuning job to its end; every trial that ends is a line of the log."""
+        name = self._unique(spec.training.name, _TUNING_NAME)
+        definition = self._training_definition(spec.training)
+        for key in spec.ranges:
+            definition["StaticHyperParameters"].pop(key, None)  # AWS refuses a name that is also tuned
+        limits = {"MaxParallelTrainingJobs": spec.parallel}
+        if spec.strategy != "grid":  # a grid ends by itself: AWS refuses any other number
+            limits["MaxNumberOfTrainingJobs"] = spec.trials
+        config = {
+            "Strategy": spec.strategy.capitalize(),
+            "HyperParameterTuningJobObjective": {
+                "Type": "Maximize" if spec.maximize else "Minimize",
+                "MetricName": spec.metric,
+            },
+            "ResourceLimits": limits,
+            "ParameterRanges": _parameter_ranges(spec.ranges),
+            "TrainingJobEarlyStoppingType": "Auto" if spec.early_stopping else "Off",
+            "RandomSeed": spec.seed,
+        }
+        client = self._sagemaker()
+        with _api_errors(f"tuning job {name}"):
+            client.create_hyper_parameter_tuning_job(
+                HyperParameterTuningJobName=name,
+                HyperParameterTuningJobConfig=config,
+                TrainingJobDefinition=definition,
+            )
+        described = self._wait_for_tuning(name, spec, on_log)
+        best = described["BestTrainingJob"]
+        return TuningResult(
+            name,
+            _read_values(best["TunedHyperParameters"], spec.ranges),
+            float(best["FinalHyperParameterTuningJobObjectiveMetric"]["Value"]),
+            self._trials(name, spec),
+        )
+
+    def _wait_for_tuning(self, name: str, spec: TuningSpec, on_log: OnLog) -> dict[str, Any]:
+        """Log trials as they end. Raises JobFailed unless one of them is the best, PlatformFailure if it never ends."""
+        client = self._sagemaker()
+        seconds = spec.training.max_seconds * -(-spec.trials // spec.parallel) + self.deploy_seconds
+        deadline = time.monotonic() + seconds
+        wait, said = _Backoff(self._poll()), set[str]()
+        while True:
+            with _api_errors(f"tuning job {name}"):
+                described = dict(client.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name))
+            status = described["HyperParameterTuningJobStatus"]
+            for trial in self._trials(name, spec):
+                if trial.status not in ("InProgress", "Stopping") and trial.job_name not in said:
+                    said.add(trial.job_name)
+                    values = ", ".join(f"{key}={value}" for key, value in sorted(trial.values.items()))
+                    on_log(f"trial {len(said)}: {values} -> {spec.metric} {trial.score} ({trial.status})")
+            if status not in ("InProgress", "Stopping"):
+                break
+            if time.monotonic() > deadline:
+                raise PlatformFailure(
+                    f"The tuning job {name} is {status} after {seconds:.0f} s: look at its trials, stop it, and "
+                    "lower tuning.trials."
+                )
+            wait.sleep()
+        if status == "Completed" and "BestTrainingJob" in described:
+            return described
+        reason = described.get("FailureReason", "no trial printed the metric")
+        raise JobFailed(f"The tuning job {name} ended as {status}: {reason}\nCorrect train.py, and run it again.")
+
+    def _trials(self, name: str, spec: TuningSpec) -> tuple[Trial, ...]:
+        """The training jobs of a tuning job, in the order in which they began."""
+        pages = self._sagemaker().get_paginator("list_training_jobs_for_hyper_parameter_tuning_job")
+        with _api_errors(f"trials of tuning job {name}"):
+            found = [
+                summary
+                for page in pages.paginate(HyperParameterTuningJobName=name, PaginationConfig={"PageSize": 100})
+                for summary in page["TrainingJobSummaries"]
+            ]
+        found.sort(key=lambda summary: (summary["CreationTime"], summary["TrainingJobName"]))
+        return tuple(
+            Trial(
+                summary["TrainingJobName"],
+                summary["TrainingJobStatus"],
+                _read_values(summary["TunedHyperParameters"], spec.ranges),
+                _objective(summary),
+                _seconds(summary, "Training"),
+            )
+            for summary in found
+        )
+
+    def run_transform(self, spec: TransformSpec, on_log: OnLog) -> TransformResult:
+        """Run a batch transform job to its end with a model that is made for it and removed again."""
+        self._check_bytes(spec.model_uri, spec.model_digest)
+        name = self._unique(spec.name)
+        source = {"S3DataType": "S3Prefix", "S3Uri": spec.input_uri}
+        client = self._sagemaker()
+        with _api_errors(f"transform job {name}"):
+            client.create_model(
+                ModelName=name,
+                ExecutionRoleArn=self.role_arn,
+                PrimaryContainer=self._container(spec.model_uri, None, spec.image),
+            )
+            try:
+                client.create_transform_job(
+                    TransformJobName=name,
+                    ModelName=name,
+                    BatchStrategy="SingleRecord",
+                    TransformInput={
+                        "DataSource": {"S3DataSource": source},
+                        "ContentType": "application/json",
+                        "SplitType": "Line",
+                    },
+                    TransformOutput={
+                        "S3OutputPath": spec.output_uri,
+                        "Accept": "application/json",
+                        "AssembleWith": "Line",
+                    },
+                    TransformResources={"InstanceType": spec.instance_type, "InstanceCount": spec.instance_count},
+                )
+                described = self._wait_for_job("transform", name, spec.max_seconds, on_log)
+            finally:
+                client.delete_model(ModelName=name)
+        return TransformResult(name, _seconds(described, "Transform"))
 
     def _wait_for_job(self, kind: LogKind, name: str, max_seconds: int, on_log: OnLog) -> dict[str, Any]:
         """Follow the job's log until it ends. Raises JobFailed with its reason, PlatformFailure if it never ends."""
-        member = "TrainingJob" if kind == "training" else "ProcessingJob"
+        member = _JOBS[kind]
         describe = self._describer(kind)
         follow = _LogTail(self._client("logs"), _LOG_GROUPS[kind], name, on_log)
         deadline = time.monotonic() + max_seconds + self.deploy_seconds  # the queue and the start-up come on top
@@ -169,10 +304,9 @@ class SageMaker(ConfigurableResource):
         raise (PlatformFailure if reason.startswith("InternalServerError") else JobFailed)(message)
 
     def _describer(self, kind: LogKind) -> Any:
-        client = self._sagemaker()
-        if kind == "training":
-            return lambda name: client.describe_training_job(TrainingJobName=name)
-        return lambda name: client.describe_processing_job(ProcessingJobName=name)
+        member = _JOBS[kind]
+        describe = getattr(self._sagemaker(), f"describe_{kind}_job")
+        return lambda name: describe(**{f"{member}Name": name})
 
     # Registry ------------------------------------------------------------------------------------------------------
 
@@ -574,10 +708,10 @@ class SageMaker(ConfigurableResource):
             return name
         return _valid_name(f"{self.prefix}-{name}", 63)
 
-    def _unique(self, name: str) -> str:
+    def _unique(self, name: str, limit: int = 63) -> str:
         """`_name` with the time and random digits, so that no two jobs or configs have one name."""
         suffix = f"{time.strftime('%m%d%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:6]}"
-        return f"{_valid_name(self._name(name), 63 - _SUFFIX_LENGTH)}-{suffix}"
+        return f"{_valid_name(self._name(name), limit - _SUFFIX_LENGTH)}-{suffix}"
 
     def _sagemaker(self) -> Any:
         return self._client("sagemaker")
@@ -799,6 +933,36 @@ def _alarm(endpoint: str, config: str, number: int, rule: AlarmRule) -> dict[str
 
 def _serving_environment(environment: Mapping[str, str] | None) -> dict[str, str]:
     return {"SAGEMAKER_PROGRAM": "inference.py", **(environment or {})}
+
+
+def _parameter_ranges(ranges: Mapping[str, TuningRange]) -> dict[str, list[dict[str, Any]]]:
+    """Ranges as the API takes them: everything is text."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name, one in ranges.items():
+        if one.values:
+            found.setdefault("CategoricalParameterRanges", []).append(
+                {"Name": name, "Values": [str(value) for value in one.values]}
+            )
+            continue
+        whole = isinstance(one.low, int) and isinstance(one.high, int)
+        found.setdefault("IntegerParameterRanges" if whole else "ContinuousParameterRanges", []).append(
+            {
+                "Name": name,
+                "MinValue": str(one.low),
+                "MaxValue": str(one.high),
+                "ScalingType": "Logarithmic" if one.logarithmic else "Linear",
+            }
+        )
+    return found
+
+
+def _read_values(values: Mapping[str, str], ranges: Mapping[str, TuningRange]) -> dict[str, str | int | float]:
+    return {name: ranges[name].read(text) for name, text in values.items() if name in ranges}
+
+
+def _objective(summary: Mapping[str, Any]) -> float | None:
+    found = summary.get("FinalHyperParameterTuningJobObjectiveMetric")
+    return float(found["Value"]) if found else None
 
 
 def _hyperparameter(value: object) -> str:

@@ -1,6 +1,7 @@
-"""The training set of a model project: rows of a lake table at one version, as Parquet bytes that can be made again.
+"""The training set of a model project: rows of lake tables at recorded versions, as Parquet bytes that can be made again.
 
-How rows are split into train and test is the project's own preprocessing.py.
+Point-in-time joins are here, the split is in splits.py (a project may leave it to its own preprocessing.py), and what a
+training set must not hold is in leaks.py.
 """
 
 from __future__ import annotations
@@ -8,51 +9,150 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ledgerline.errors import LedgerlineError
+from ledgerline.errors import ConfigurationError, LedgerlineError, PermanentFailure
 from ledgerline.ports import Lake
-from ledgerline.projects.sections import Dataset
+from ledgerline.projects.sections import Dataset, Join
+from ledgerline.projects.splits import split_rows
+from ledgerline.projects.times import UNKNOWN, micros
 
 _TEXT = "__text"
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """Rows in a fixed order. `digest` is the sha256 of `body`; `version` is the lake table's version they come from."""
+    """Rows in a fixed order. `digest` is the sha256 of `body`; `version` is the lake table's version they come from, and
+    `joined` the version of each table that was joined. `left_out` rows would have broken the split."""
 
     table: str
     version: int
+    joined: dict[str, int]
     rows: pa.Table
+    left_out: int
     body: bytes
     digest: str
 
 
-def training_set(lake: Lake, dataset: Dataset, *, version: int | None = None) -> TrainingSet:
-    """The rows that config.yaml asks for, at the newest version unless told; equal rows give equal bytes.
+def training_set(
+    lake: Lake, dataset: Dataset, *, version: int | None = None, joined: Mapping[str, int] | None = None
+) -> TrainingSet:
+    """The rows that config.yaml asks for, at the newest versions unless told; equal rows give equal bytes.
 
-    Raises LedgerlineError if the table was never written, lacks a column or has no matching row.
+    `version` and `joined` (table -> version) make an earlier training set again: with `version`, every joined table
+    needs its own. Raises LedgerlineError if a table was never written, lacks a column or has no matching row,
+    PermanentFailure for rows that cannot be joined or split.
     """
-    if version is None:
-        version = lake.version(dataset.table)
-    if version is None:
-        raise LedgerlineError(
-            f"The lake has no table {dataset.table}. Materialize the asset that writes it"
-            f"{f' ({dataset.asset})' if dataset.asset else ''}, then this one."
+    joined = dict(joined or {})
+    tables = [join.table for join in dataset.joins]
+    if version is not None and (missing := sorted(set(tables) - set(joined))):
+        raise ConfigurationError(
+            f"Version {version} of {dataset.table} was asked for, but no version of {', '.join(missing)}, which is joined: "
+            "the same rows could not be made again. Give the versions that the materialization recorded."
         )
-    rows = lake.read(dataset.table, columns=dataset.columns, where=dataset.where or None, version=version)
-    if rows.num_rows == 0:
+    version = _newest(lake, dataset.table, dataset.asset) if version is None else version
+    rows = read_rows(lake, dataset, version=version, joined=joined)
+    whole = rows.num_rows
+    if dataset.split is not None:
+        rows = split_rows(rows, dataset, dataset.split)
+    rows = in_fixed_order(rows, dataset)
+    body = to_parquet(rows)
+    digest = hashlib.sha256(body).hexdigest()
+    versions = {table: joined[table] for table in sorted(set(tables))}
+    return TrainingSet(dataset.table, version, versions, rows, whole - rows.num_rows, body, digest)
+
+
+def read_rows(lake: Lake, dataset: Dataset, *, version: int, joined: dict[str, int]) -> pa.Table:
+    """The rows with their joins, before split and order. The versions of joined tables that were read stand in `joined`
+    afterwards. Raises LedgerlineError without a matching row."""
+    found = lake.read(dataset.table, columns=dataset.columns, where=dataset.where or None, version=version)
+    if found.num_rows == 0:
         raise LedgerlineError(
             f"No row of {dataset.table} version {version} matches {dict(dataset.where)}, so there is nothing to learn "
             "from. Correct dataset.where in config.yaml, or materialize the asset that writes the table."
         )
-    rows = in_fixed_order(rows.select(dataset.columns), dataset)
-    body = to_parquet(rows)
-    return TrainingSet(dataset.table, version, rows, body, hashlib.sha256(body).hexdigest())
+    rows = found.select(dataset.columns)
+    for join in dataset.joins:
+        if join.table not in joined:
+            joined[join.table] = _newest(lake, join.table)
+        columns = list(dict.fromkeys([*join.keys, join.available_column, *join.columns]))
+        other = lake.read(join.table, columns=columns, version=joined[join.table])
+        rows = join_as_of(rows, other, join, time_column=dataset.time_column)
+    return rows
+
+
+def _newest(lake: Lake, table: str, asset: str | None = None) -> int:
+    version = lake.version(table)
+    if version is None:
+        raise LedgerlineError(
+            f"The lake has no table {table}. Materialize the asset that writes it"
+            f"{f' ({asset})' if asset else ''}, then this one."
+        )
+    return version
+
+
+def join_as_of(rows: pa.Table, other: pa.Table, join: Join, *, time_column: str) -> pa.Table:
+    """`rows` with `join.columns` of the newest row of `other` with equal keys that was available at the row's own time.
+
+    At exactly that time counts. Null where there is none, where a key is null or where nobody knows when. Of rows that
+    became available at one moment, the last one in the order of the joined columns counts: always the same one.
+    Raises PermanentFailure naming a column of other types on the two sides.
+    """
+    for key in join.keys:
+        if rows.schema.field(key).type != other.schema.field(key).type:
+            raise PermanentFailure(
+                f"{key} is {rows.schema.field(key).type} in the dataset, but {other.schema.field(key).type} in "
+                f"{join.table}, so nothing would match. Write both tables with one type."
+            )
+    available = micros(other[join.available_column], f"{join.table}.{join.available_column}")
+    usable = (available != UNKNOWN) & np.logical_and.reduce([other[key].is_valid().to_numpy() for key in join.keys])
+    other, available = other.filter(pa.array(usable)), available[usable]
+    times = micros(rows[time_column], time_column)
+    ours, theirs = _entity_codes(rows, other, join.keys)
+    # One number per row that grows with the entity and, within it, with the time.
+    moments = np.unique(np.concatenate([times, available]))
+    ours = ours * len(moments) + np.searchsorted(moments, times)
+    theirs = theirs * len(moments) + np.searchsorted(moments, available)
+    order = np.lexsort([*(_order(other[name]) for name in reversed(join.columns)), theirs])
+    theirs = theirs[order]
+    at = np.searchsorted(theirs, ours, side="right") - 1
+    found = (at >= 0) & (times != UNKNOWN)
+    if len(theirs):
+        found &= theirs[at] // len(moments) == ours // len(moments)
+    position = pa.array(np.where(found, order[at] if len(order) else 0, 0), mask=~found)
+    for name in join.columns:
+        column = other[name].combine_chunks()
+        rows = rows.append_column(name, column.take(position))
+    return rows
+
+
+def _entity_codes(rows: pa.Table, other: pa.Table, keys: Sequence[str]) -> tuple[Any, Any]:
+    """The same number for equal keys on both sides; -1 for a row of ours that no row of theirs can match."""
+    known = other.select(keys).group_by(list(keys)).aggregate([])
+    known = known.append_column(_TEXT, pa.array(range(known.num_rows), pa.int64()))
+
+    def codes(side: pa.Table) -> Any:
+        numbered = side.select(keys).append_column("__row", pa.array(range(side.num_rows), pa.int64()))
+        joined = numbered.join(known, keys=list(keys), join_type="left outer").sort_by("__row")
+        return pc.fill_null(joined[_TEXT], -1).to_numpy()
+
+    return codes(rows), codes(other)
+
+
+def _order(column: pa.ChunkedArray) -> Any:
+    """A number per row that sorts as the values do, nulls first; lists and structs sort as their text."""
+    if pa.types.is_nested(column.type):
+        column = pa.chunked_array([[json.dumps(value, sort_keys=True, default=str) for value in column.to_pylist()]])
+    distinct = pc.unique(column)
+    ordered = distinct.take(pc.array_sort_indices(distinct, null_placement="at_start"))
+    return pc.index_in(column, value_set=ordered).to_numpy()
 
 
 def in_fixed_order(rows: pa.Table, dataset: Dataset) -> pa.Table:

@@ -11,18 +11,23 @@ evaluation.json and requests.jsonl (requests made of test rows, for QA and the s
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from ledgerline.errors import LedgerlineError
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ledgerline.errors import ConfigurationError, LedgerlineError, PermanentFailure
 from ledgerline.ports import Lake, ObjectStore
 from ledgerline.projects import datasets
 from ledgerline.projects.config import ModelProject, check_unchanged
+from ledgerline.projects.leaks import refuse_leaks
 from ledgerline.projects.sections import TEST_CHANNEL
 from ledgerline.release.approvals import AUTOMATIC_APPROVER, Approval, standing_approval
 from ledgerline.release.deploy import measured_size, recorded_reports
@@ -69,13 +74,14 @@ class Pipeline:
 
 @dataclass(frozen=True, slots=True)
 class StoredDataset:
-    """A training set in the object store, named by its digest."""
+    """A training set in the object store, named by its digest. `joined`: versions of the tables that were joined."""
 
     table: str
     version: int
     rows: int
     digest: str
     uri: str
+    joined: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,27 +139,71 @@ class QaReport:
 
 
 def store_training_set(
-    project: ModelProject, lake: Lake, objects: ObjectStore, *, version: int | None = None
+    project: ModelProject,
+    lake: Lake,
+    objects: ObjectStore,
+    *,
+    version: int | None = None,
+    joined: Mapping[str, int] | None = None,
+    digest: str | None = None,
 ) -> tuple[StoredDataset, datasets.TrainingSet]:
-    """Read the training set from the lake and keep its bytes under their digest."""
-    found = datasets.training_set(lake, project.config.dataset, version=version)
+    """Read the training set from the lake and keep its bytes under their digest.
+
+    With the versions that an earlier one recorded, that very training set is made again. With its digest too, its kept
+    bytes are taken, whether or not the lake still has these versions.
+    Raises ConfigurationError for a digest without a version, or one that is not kept.
+    """
+    if digest is not None:
+        found = _kept_training_set(project, objects, digest, version, joined or {})
+    else:
+        found = datasets.training_set(lake, project.config.dataset, version=version, joined=joined)
     uri = objects.uri("projects", project.name, "training_sets", found.digest, "dataset.parquet")
     if not objects.exists(uri):
         objects.put(uri, found.body)
-    return StoredDataset(found.table, found.version, found.rows.num_rows, found.digest, uri), found
+    return StoredDataset(found.table, found.version, found.rows.num_rows, found.digest, uri, found.joined), found
+
+
+def _kept_training_set(
+    project: ModelProject, objects: ObjectStore, digest: str, version: int | None, joined: Mapping[str, int]
+) -> datasets.TrainingSet:
+    uri = objects.uri("projects", project.name, "training_sets", digest, "dataset.parquet")
+    if version is None or not objects.exists(uri):
+        what = "needs the version that was recorded with it" if version is None else "is not kept"
+        raise ConfigurationError(
+            f"The training set {digest[:12]} of {project.name} {what}. Give digest, version and joined as the "
+            f"materialization of {project.name}/training_set recorded them."
+        )
+    table = project.config.dataset.table
+    stored = StoredDataset(table, version, 0, digest, uri, dict(joined))
+    return datasets.TrainingSet(table, version, dict(joined), stored_rows(stored, objects), 0, objects.get(uri), digest)
+
+
+def stored_rows(dataset: StoredDataset, objects: ObjectStore) -> pa.Table:
+    """The rows of a stored training set. Raises PermanentFailure where its bytes are not those that were stored."""
+    body = objects.get(dataset.uri)
+    if hashlib.sha256(body).hexdigest() != dataset.digest:
+        raise PermanentFailure(
+            f"The training set at {dataset.uri} was changed since it was stored: its digest is not {dataset.digest[:12]}. "
+            "Delete the object and materialize training_set again."
+        )
+    return pq.read_table(io.BytesIO(body))
 
 
 # Model ---------------------------------------------------------------------------------------------------------------
 
 
-def train(pipeline: Pipeline, dataset: StoredDataset) -> TrainedModel:
-    """preprocessing.py as a processing job, then train.py as a training job; the model is kept under its digest."""
-    project, platform = pipeline.project, pipeline.platform
-    config = project.config
+def prepare(pipeline: Pipeline, dataset: StoredDataset) -> dict[str, str]:
+    """The leak gate, then preprocessing.py as a processing job. Returns the prefix of each channel.
+
+    Raises PermanentFailure naming the columns that leak, before any job runs.
+    """
+    project, config = pipeline.project, pipeline.project.config
     check_unchanged(project)
-    prefix = pipeline.uri("runs", pipeline.run, "channels")
+    rows = stored_rows(dataset, pipeline.objects)
+    refuse_leaks(rows, config.dataset, most=config.gate.max_single_feature_score, project=project.name)
+    prefix = pipeline.uri("runs", pipeline.run, "channels", dataset.digest)
     channels = {name: f"{prefix}/{name}" for name in config.dataset.channels}
-    platform.run_processing(
+    pipeline.platform.run_processing(
         ProcessingSpec(
             name=f"{project.aws_name}-preprocessing",
             source_dir=project.folder,
@@ -165,19 +215,37 @@ def train(pipeline: Pipeline, dataset: StoredDataset) -> TrainedModel:
         ),
         pipeline.log,
     )
-    trained = platform.run_training(
-        TrainingSpec(
-            name=f"{project.aws_name}-train",
-            source_dir=project.folder,
-            inputs={name: uri for name, uri in channels.items() if name != TEST_CHANNEL},
-            output_uri=pipeline.uri("runs", pipeline.run, "training"),
-            hyperparameters=config.hyperparameters,
-            metrics={metric.name: metric.regex for metric in config.metrics if metric.regex},
-            image=config.image,
-            instance_type=config.instance_type,
-        ),
-        pipeline.log,
+    return channels
+
+
+def training_spec(
+    pipeline: Pipeline, channels: Mapping[str, str], hyperparameters: Mapping[str, object]
+) -> TrainingSpec:
+    """train.py on every channel but `test`."""
+    project, config = pipeline.project, pipeline.project.config
+    return TrainingSpec(
+        name=f"{project.aws_name}-train",
+        source_dir=project.folder,
+        inputs={name: uri for name, uri in channels.items() if name != TEST_CHANNEL},
+        output_uri=pipeline.uri("runs", pipeline.run, "training"),
+        hyperparameters=hyperparameters,
+        metrics={metric.name: metric.regex for metric in config.metrics if metric.regex},
+        image=config.image,
+        instance_type=config.instance_type,
     )
+
+
+def train(
+    pipeline: Pipeline, dataset: StoredDataset, hyperparameters: Mapping[str, object] | None = None
+) -> TrainedModel:
+    """preprocessing.py as a processing job, then train.py as a training job; the model is kept under its digest.
+
+    `hyperparameters`: instead of those of config.yaml.
+    """
+    project = pipeline.project
+    channels = prepare(pipeline, dataset)
+    given = project.config.hyperparameters if hyperparameters is None else hyperparameters
+    trained = pipeline.platform.run_training(training_spec(pipeline, channels, given), pipeline.log)
     body = pipeline.objects.get(trained.model_uri)
     digest = model_digest(body)
     # Kept by digest: a later run that trains the same model finds, and had somebody changed it mends, the same object.
@@ -219,6 +287,8 @@ def evaluate(pipeline: Pipeline, trained: TrainedModel) -> Evaluation:
     if live is not None and pipeline.project.policy.needs_live_report and live.model_digest != trained.model_digest:
         live_report = _evaluate_live(pipeline, live, trained, records)
     report, report_uri, requests_uri = _run_evaluation(pipeline, trained.model_digest, trained.model_uri, trained)
+    if live is not None and live.data_digest != trained.data_digest:
+        _evaluate_on_known_rows(pipeline, live, trained)
     if live is not None and live.model_digest == trained.model_digest:
         live_report = report
     verdict = _judged(pipeline, trained, report, live_report)
@@ -262,6 +332,16 @@ def _evaluate_live(
     return _run_evaluation(pipeline, live.model_digest, live.model_uri, trained)[0]
 
 
+def _evaluate_on_known_rows(pipeline: Pipeline, live: Release, trained: TrainedModel) -> None:
+    """The candidate on the test rows that live was judged on, where these are kept and it was not done before."""
+    rows = pipeline.uri("test_rows", live.data_digest)
+    done = latest_evaluation(pipeline.records(), trained.model_digest, live.data_digest)
+    if done is None and any(pipeline.objects.list(f"{rows}/")):
+        pipeline.log(f"Evaluating model {trained.model_digest[:12]} on the rows that the live model was judged on.")
+        known = replace(trained, data_digest=live.data_digest, test_uri=rows)
+        _run_evaluation(pipeline, trained.model_digest, trained.model_uri, known)
+
+
 def _run_evaluation(
     pipeline: Pipeline, digest: str, model_uri: str, trained: TrainedModel
 ) -> tuple[EvaluationReport, str, str]:
@@ -274,7 +354,7 @@ def _run_evaluation(
             f"Materialize {project.name}/model again.",
         )
     check_unchanged(project)
-    output = pipeline.uri("runs", pipeline.run, "evaluation", digest)
+    output = pipeline.uri("runs", pipeline.run, "evaluation", digest, trained.data_digest)
     pipeline.platform.run_processing(
         ProcessingSpec(
             name=f"{project.aws_name}-evaluation",

@@ -48,6 +48,24 @@ def exactly_one(section: BaseModel, names: Sequence[str]) -> None:
         raise mistake(f"the rule {has}. Expected exactly one of {', '.join(names)}", example=f"{names[0]}: 0.9")
 
 
+def keys_are_known(joins: Sequence[Join], columns: Sequence[str], section: str) -> None:
+    """Each join finds its keys among the columns of the table and of the joins before it."""
+    known = list(columns)
+    for join in joins:
+        for key in join.keys:
+            if key not in known:
+                raise mistake(
+                    f"the key `{key}` of the join with {join.table} is not among {section}.columns", nearest(key, known)
+                )
+        known += join.columns
+
+
+def known_once(columns: Sequence[str], section: str) -> None:
+    twice = sorted({column for column in columns if columns.count(column) > 1})
+    if twice:
+        raise mistake(f"the column {', '.join(twice)} stands twice in {section}.columns and {section}.joins")
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -134,6 +152,12 @@ class Dataset(_Section):
         description="Folders that preprocessing.py writes; train.py gets all but `test`, evaluation.py gets `test`.",
         examples=[["train", "test"]],
     )
+    keep_versions: bool = Field(
+        default=True,
+        description="Old versions of the tables can be read for a year. Turn it off for tables that are written many times "
+        "a day, which each version makes slower: the bytes of every training set are kept for ever anyway.",
+        examples=[False],
+    )
     joins: list[Join] = Field(
         default_factory=list,
         description="Point-in-time joins, in this order.",
@@ -168,9 +192,8 @@ class Dataset(_Section):
             if column not in self.columns:
                 raise mistake(f"{name} `{column}` is not among dataset.columns", nearest(column, self.columns))
         known = [*self.columns, *(column for join in self.joins for column in join.columns)]
-        if len(set(known)) != len(known):
-            twice = sorted({column for column in known if known.count(column) > 1})
-            raise mistake(f"the column {', '.join(twice)} stands twice in dataset.columns and dataset.joins")
+        known_once(known, "dataset")
+        keys_are_known(self.joins, self.columns, "dataset")
         named = [("label_column", self.label_column)] if self.label_column else []
         for name, column in [*named, *(("available", column) for pair in self.available.items() for column in pair)]:
             if column not in known:
@@ -179,6 +202,14 @@ class Dataset(_Section):
             raise mistake(
                 f"split.column `{self.split.column}` is a column of the dataset already", example="column: part"
             )
+        if self.split:
+            written = ["train", *(["validation"] if self.split.validation_share else []), TEST_CHANNEL]
+            if set(written) != set(self.channels):
+                raise mistake(
+                    f"dataset.split makes the channels {', '.join(written)}, but dataset.channels are "
+                    f"{', '.join(self.channels)}",
+                    example=f"channels: [{', '.join(written)}]",
+                )
         return self
 
 
@@ -328,7 +359,7 @@ class Gate(_Section):
         gt=0.5,
         le=1,
         description="Leak test before training: no feature alone may tell `dataset.label_column` better than this "
-        "(area under the ROC curve; squared rank correlation for a number).",
+        "(area under the ROC curve; squared rank correlation for a number). 1 turns it off.",
         examples=[0.95],
     )
 
@@ -464,7 +495,7 @@ class Serving(_Section):
     rollout: Rollout = Field(default_factory=Rollout)
     validation: Literal["off", "flag", "refuse"] = Field(
         default="flag",
-        description="A request outside the training schema (`schema.json` in the model) is answered and flagged, or refused.",
+        description="A request outside the training schema (schema.json in the model) is answered and flagged, or refused.",
         examples=["refuse"],
     )
     capture_percent: int = Field(
@@ -483,7 +514,7 @@ class Serving(_Section):
 
 
 class BatchTransform(_Section):
-    """Rows of a lake table answered by the live model, as `<project>/batch_predictions`."""
+    """Rows of a lake table answered by the live model, as `<project>/batch_predictions`. A request is a JSON object."""
 
     table: str = Field(min_length=1, description="Lake table to read.", examples=["companies"])
     columns: list[str] = Field(min_length=1, description="What a request holds.", examples=[["company_id", "revenue"]])
@@ -491,6 +522,14 @@ class BatchTransform(_Section):
         default_factory=dict, description="Equality on columns; a list means one of.", examples=[{"exchange": "KOSPI"}]
     )
     asset: str | None = Field(default=None, description="Asset that writes the table.", examples=["listings"])
+    joins: list[Join] = Field(
+        default_factory=list,
+        description="Point-in-time joins, as in `dataset.joins`: their columns are in the request too.",
+        examples=[[{"table": "listings", "keys": ["company_id"], "columns": ["sector"]}]],
+    )
+    time_column: str | None = Field(
+        default=None, description="For the joins: when a row was knowable; one of `columns`.", examples=["as_of"]
+    )
     key: list[str] = Field(
         min_length=1, description="Columns that name a row: kept beside its answer.", examples=[["company_id"]]
     )
@@ -502,6 +541,16 @@ class BatchTransform(_Section):
         for column in self.key:
             if column not in self.columns:
                 raise mistake(f"key `{column}` is not among batch_transform.columns", nearest(column, self.columns))
+        if self.joins and self.time_column not in self.columns:
+            raise mistake(
+                "joins need a time_column that is one of batch_transform.columns",
+                nearest(str(self.time_column), self.columns),
+                example="time_column: available_at",
+            )
+        known_once([*self.columns, *(column for join in self.joins for column in join.columns)], "batch_transform")
+        keys_are_known(self.joins, self.columns, "batch_transform")
+        if reserved := {"answer", "model_digest", "as_of"} & set(self.key):
+            raise mistake(f"{', '.join(sorted(reserved))} is a column of the answers: it cannot be a key")
         return self
 
 

@@ -16,7 +16,7 @@ from ledgerline.errors import LedgerlineError, PermanentFailure
 from ledgerline.release.rollout import Rollout
 
 ApprovalStatus = Literal["PendingManualApproval", "Approved", "Rejected"]
-LogKind = Literal["processing", "training", "endpoint"]
+LogKind = Literal["processing", "training", "transform", "endpoint"]
 QA_SUFFIX = "-qa"  # of the names of endpoints that may serve what nobody approved
 OnLog = Callable[[str], None]  # gets every line of a job's log while the job runs
 
@@ -102,6 +102,83 @@ class TrainingResult:
     seconds: float
 
 
+Value = str | int | float  # of a hyperparameter
+
+
+@dataclass(frozen=True, slots=True)
+class TuningRange:
+    """Where to look for one hyperparameter: `values`, or from `low` to `high` (whole numbers if both are)."""
+
+    values: tuple[Value, ...] = ()
+    low: int | float = 0
+    high: int | float = 0
+    logarithmic: bool = False
+
+    def read(self, text: str) -> Value:
+        """The value that the platform, which knows text only, gave back."""
+        if self.values:
+            return next((value for value in self.values if str(value) == text), text)
+        return int(text) if isinstance(self.low, int) and isinstance(self.high, int) else float(text)
+
+
+@dataclass(frozen=True, slots=True)
+class TuningSpec:
+    """A search: training jobs as `training` says, with hyperparameters out of `ranges`, judged by one of its metrics."""
+
+    training: TrainingSpec
+    metric: str
+    maximize: bool
+    ranges: Mapping[str, TuningRange]
+    strategy: Literal["bayesian", "random", "grid"]
+    trials: int
+    parallel: int
+    early_stopping: bool = False
+    seed: int = 7  # the same search again
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One training job of a search. `score` is None where it failed or printed no metric."""
+
+    job_name: str
+    status: str
+    values: Mapping[str, Value]
+    score: float | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TuningResult:
+    """`values` and `score` are those of the best trial; `trials` are in the order in which they began."""
+
+    job_name: str
+    values: Mapping[str, Value]
+    score: float
+    trials: tuple[Trial, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TransformSpec:
+    """A model over the objects below `input_uri`: every line is a JSON request of its own, every answer a line of
+    `output_uri`/<name>.out, in the same order. The model's bytes are compared with `model_digest` first."""
+
+    name: str
+    model_uri: str
+    model_digest: str
+    input_uri: str
+    output_uri: str
+    image: str | None = None
+    instance_type: str = "ml.m5.large"
+    instance_count: int = 1
+    max_seconds: int = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class TransformResult:
+    job_name: str
+    seconds: float
+
+
 @dataclass(frozen=True, slots=True)
 class ModelPackage:
     """A version in the registry."""
@@ -157,6 +234,14 @@ class ModelPlatform(Protocol):
 
     def run_training(self, spec: TrainingSpec, on_log: OnLog) -> TrainingResult:
         """Run the job to its end. Raises JobFailed with the failure reason, PlatformFailure."""
+        ...
+
+    def run_tuning(self, spec: TuningSpec, on_log: OnLog) -> TuningResult:
+        """Search to its end. Raises JobFailed if no trial gave the metric, PlatformFailure."""
+        ...
+
+    def run_transform(self, spec: TransformSpec, on_log: OnLog) -> TransformResult:
+        """Run the job to its end. Raises JobFailed with the failure reason, PermanentFailure (bytes), PlatformFailure."""
         ...
 
     def register(

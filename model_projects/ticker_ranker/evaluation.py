@@ -10,6 +10,8 @@ what is judged is what will be served. The same model and rows give the same byt
     slices             the same by `kind` (how the example was made) and by `answer` (company or none), with the number
                        of mentions as `rows`
     calibration        [mean probability, share that is right, mentions] of each bin that is not empty
+    roc                [false positive rate, true positive rate] of the score, and precision_recall [recall, precision]
+    confusion          what is true against what was answered
     rows               mentions
 
 requests.jsonl holds request bodies made of test mentions from end to end, one a line: QA and live are asked them.
@@ -35,6 +37,7 @@ NOT_FEATURES = {"mention_id", "surface", "kind", "group", "as_of", "truth", "pos
 BINS = 10
 BATCH = 2_000  # mentions per request
 REQUESTS = 100  # of one mention each
+POINTS = 50  # of a curve
 
 
 def open_model(model_dir: Path, scratch: Path) -> Path:
@@ -138,7 +141,32 @@ def evaluate(mentions: list[dict[str, Any]], answers: list[dict[str, Any]]) -> d
         "answer": sliced(["none" if truth is None else "company" for truth in truths], truths, given),
     }
     metrics = rates(truths, given) | {"calibration_error": error}
-    return {"metrics": metrics, "slices": slices, "calibration": bins, "rows": len(mentions)}
+    found = {"metrics": metrics, "slices": slices, "calibration": bins, "rows": len(mentions)}
+    return found | curves(np.array([one["score"] for one in answers]), right) | {"confusion": confusion(truths, given)}
+
+
+def curves(scores: np.ndarray, right: np.ndarray) -> dict[str, list[list[float]]]:
+    """Points of the ROC curve and of precision over recall: does the score tell best candidates that are right?"""
+    order = np.argsort(-scores, kind="stable")
+    hits, shown = np.cumsum(right[order]), np.arange(1, len(right) + 1)
+    if not len(hits) or hits[-1] in (0, len(hits)):
+        return {"roc": [], "precision_recall": []}
+    last = np.flatnonzero(np.r_[np.diff(scores[order]) != 0, True])  # equal scores are one point
+    at = last[np.unique(np.linspace(0, len(last) - 1, POINTS).astype(int))]
+    true_rate, false_rate = hits[at] / hits[-1], (shown - hits)[at] / (len(hits) - hits[-1])
+    roc = np.column_stack([np.r_[0, false_rate], np.r_[0, true_rate]])
+    precision = np.column_stack([true_rate, hits[at] / shown[at]])
+    return {"roc": roc.round(6).tolist(), "precision_recall": precision.round(6).tolist()}
+
+
+def confusion(truths: list[str | None], given: list[str | None]) -> dict[str, Any]:
+    """What is true (rows) against what was answered (columns)."""
+    labels = ["the company", "another company", "none"]
+    counts = [[0] * 3 for _ in labels]
+    for truth, one in zip(truths, given, strict=True):
+        answered = 2 if one is None else 0 if one == truth else 1
+        counts[2 if truth is None else 0][answered] += 1
+    return {"labels": labels, "counts": counts}
 
 
 def sliced(values: list[str], truths: list[str | None], given: list[str | None]) -> dict[str, dict[str, Any]]:

@@ -4,24 +4,31 @@ Belongs here: keys, dependencies, metadata and which step hands what to the next
 (ledgerline/release), its checks (platform_assets/checks/model_projects.py), operator jobs (jobs/releases.py).
 """
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from pydantic import Field
 
 from ledgerline.ports import Lake, ObjectStore
 from ledgerline.projects.config import ModelProject
 from ledgerline.release.model_platform import ModelPlatform
 from ledgerline.release.ports import Experiments, ReleaseLedger
-from platform_assets.automation import deploy_when_gated, train_when_new_data
+from platform_assets.automation import deploy_when_gated, predict_when_live_changes, train_when_new_data
 from platform_assets.checks.model_projects import model_project_checks
+from platform_assets.checks.training_sets import training_set_checks
 from platform_assets.failures import permanent_failures
 from platform_assets.provenance import Provenance
 
 if TYPE_CHECKING:
+    from ledgerline.projects.batch import BatchPredictions
+    from ledgerline.projects.datasets import TrainingSet
     from ledgerline.projects.pipeline import Evaluation, Pipeline, QaReport, StoredDataset, TrainedModel
+    from ledgerline.projects.tuning import TunedHyperparameters
+    from ledgerline.release.model_platform import Trial
     from ledgerline.release.releases import Candidate, Release
 
 # Resource of each pin of config.yaml: its `current()` is the version in use.
@@ -29,13 +36,25 @@ PIN_RESOURCES = {"candidate_index": "candidate_index_store", "knowledge_graph": 
 
 
 class TrainingSetProvenance(Provenance):
-    """Which rows: lake table, its version, how many, their digest and where their bytes are."""
+    """Which rows: lake table, its version (and of each joined table), how many, their digest and where their bytes are."""
 
     table: str
     version: int
     rows: int
     digest: str
     uri: str
+    joined: dict[str, int] = Field(default_factory=dict)
+
+
+class TunedProvenance(Provenance):
+    """The values that a search found, what they measured, and on which data and with which code."""
+
+    values: dict[str, str | int | float]
+    metric: str
+    score: float
+    dataset_digest: str
+    code_digest: str
+    tuning_job: str
 
 
 class ModelProvenance(Provenance):
@@ -100,14 +119,49 @@ class LiveProvenance(Provenance):
     ledger_head: str
 
 
+class BatchProvenance(Provenance):
+    """Which model answered which rows, and the version of the lake table that holds the answers."""
+
+    model_digest: str
+    table: str
+    version: int
+    rows: int
+    transform_job: str
+    output_table: str
+    output_version: int
+
+
+class TrainingSetConfig(dg.Config):
+    """Run config of `<project>/training_set`: nothing, or the versions that an earlier materialization recorded."""
+
+    version: int | None = Field(default=None, description="Of the lake table; none: the newest.")
+    joined: dict[str, int] = Field(
+        default_factory=dict, description="Joined table -> its version; needed with `version`."
+    )
+    digest: str = Field(
+        default="", description="With it the kept bytes are taken, if the lake has the version no more."
+    )
+
+
+class ModelConfig(dg.Config):
+    """Run config of `<project>/model`: hyperparameters for this one run, over those of config.yaml and the tuned ones."""
+
+    hyperparameters: dict[str, Any] = Field(default_factory=dict, description="Name -> value.")
+
+
 def model_project_definitions(project: ModelProject) -> dg.Definitions:
-    """The assets `<project>/training_set` to `<project>/live_endpoint` with checks and, if asked for, a schedule."""
+    """The assets `<project>/training_set` to `<project>/live_endpoint` with checks and, if asked for, a schedule,
+    `<project>/tuned_hyperparameters` and `<project>/batch_predictions`."""
     steps = [_training_set, _model, _evaluation, _model_version, _live_endpoint]
+    if project.config.tuning is not None:
+        steps.append(_tuned_hyperparameters)
     if project.config.serving.qa:
         steps += [_qa_endpoint, _qa_report]
+    if project.config.batch_transform is not None:
+        steps.append(_batch_predictions)
     return dg.Definitions(
         assets=[step(project) for step in steps],
-        asset_checks=model_project_checks(project),
+        asset_checks=[*training_set_checks(project), *model_project_checks(project)],
         schedules=_schedules(project),
     )
 
@@ -144,6 +198,10 @@ def _common(project: ModelProject, step: str, *, version: str, kinds: set[str]) 
         "tags": dict(project.config.tags),
         "code_version": version[:12],
     }
+
+
+def _when_new_data(project: ModelProject) -> dg.AutomationCondition | None:
+    return train_when_new_data() if project.config.triggers.new_data else None
 
 
 def _pipeline(
@@ -219,21 +277,35 @@ def _training_set(project: ModelProject) -> dg.AssetsDefinition:
         deps=deps,
         description=f"Rows of the lake table `{dataset.table}` that {project.name} learns from, at a recorded version."
         "\n\nEqual rows give equal bytes, and so the same digest, whatever the table's version.",
-        automation_condition=train_when_new_data(),
+        automation_condition=_when_new_data(project),
     )
-    def training_set(lake: dg.ResourceParam[Lake], object_store: dg.ResourceParam[ObjectStore]) -> dg.MaterializeResult:
+    def training_set(
+        context: dg.AssetExecutionContext,
+        config: TrainingSetConfig,
+        lake: dg.ResourceParam[Lake],
+        object_store: dg.ResourceParam[ObjectStore],
+    ) -> dg.MaterializeResult:
         from dataclasses import asdict
 
         from ledgerline.projects.pipeline import store_training_set
         from platform_assets.plots import table
 
-        stored, found = store_training_set(project, lake, object_store)
+        with permanent_failures(context):
+            stored, found = store_training_set(
+                project,
+                lake,
+                object_store,
+                version=config.version,
+                joined=config.joined,
+                digest=config.digest or None,
+            )
         entities = found.rows[dataset.entity_column].combine_chunks()
         return dg.MaterializeResult(
             data_version=dg.DataVersion(stored.digest),
             metadata={
                 **TrainingSetProvenance(**asdict(stored)).metadata(),
                 "entities": len(entities.unique()),
+                **_split_metadata(project, found),
                 "bytes": len(found.body),
                 "preview": table([_short_cells(row) for row in found.rows.slice(0, 10).to_pylist()]),
             },
@@ -242,30 +314,142 @@ def _training_set(project: ModelProject) -> dg.AssetsDefinition:
     return training_set
 
 
-def _model(project: ModelProject) -> dg.AssetsDefinition:
+def _split_metadata(project: ModelProject, found: "TrainingSet") -> dict[str, Any]:
+    """Rows and entities of each channel, where the platform split them, and the rows that would have broken the split."""
+    from platform_assets.plots import table
+
+    dataset = project.config.dataset
+    if dataset.split is None:
+        return {}
+    counted = found.rows.group_by(dataset.split.column).aggregate(
+        [([], "count_all"), (dataset.entity_column, "count_distinct")]
+    )
+    return {
+        "channels": table(
+            [
+                {
+                    "channel": row[dataset.split.column],
+                    "rows": row["count_all"],
+                    "entities": row[f"{dataset.entity_column}_count_distinct"],
+                }
+                for row in counted.sort_by(dataset.split.column).to_pylist()
+            ]
+        ),
+        "rows left out": found.left_out,
+    }
+
+
+def _tuned_hyperparameters(project: ModelProject) -> dg.AssetsDefinition:
+    tuning = project.config.tuning
+    assert tuning is not None
+    searched = _sha256(project.code_digest + tuning.model_dump_json())
+
     @dg.asset(
-        **_common(project, "model", version=project.code_digest, kinds={"python", "sagemaker"}),
+        **_common(project, "tuned_hyperparameters", version=searched, kinds={"python", "sagemaker"}),
         deps=[key_of(project, "training_set")],
-        description=f"{project.config.description}\n\nTrained by `preprocessing.py` (processing job) and `train.py` "
-        "(training job), whose logs are in the run. The same data and code give the same digest.",
-        automation_condition=train_when_new_data(),
+        description=f"Hyperparameters for {project.name} that a tuning job found (`tuning` in config.yaml), with the "
+        "digest of the data that they were found on. The test rows are in no trial.",
+        automation_condition=_when_new_data(project),
         pool="sagemaker_jobs",
     )
-    def model(
+    def tuned_hyperparameters(
         context: dg.AssetExecutionContext,
         object_store: dg.ResourceParam[ObjectStore],
         sagemaker: dg.ResourceParam[ModelPlatform],
         experiments: dg.ResourceParam[Experiments],
         release_ledger: dg.ResourceParam[ReleaseLedger],
     ) -> dg.MaterializeResult:
-        from ledgerline.projects.pipeline import train
-        from platform_assets.plots import table
+        from dataclasses import asdict
+
+        from ledgerline.projects.tuning import tune
+        from ledgerline.release.canonical import canonical_json
 
         experiments.warm_up()  # while the jobs run
         dataset = _dataset(context, project)
         pipeline = _pipeline(project, context, object_store, sagemaker, release_ledger)
+        with permanent_failures(context), _experiment_fails_too(experiments, project, context, "tuned_hyperparameters"):
+            tuned, trials = tune(pipeline, dataset)
+        with experiments.run(
+            project.name, dagster_run_id=context.run.run_id, tags={"tuning_job": tuned.tuning_job}
+        ) as run:
+            run.params({f"tuned.{name}": value for name, value in tuned.values.items()})
+            run.artifact("trials.json", canonical_json([asdict(trial) for trial in trials]))
+        record = TunedProvenance(**asdict(tuned))
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(_sha256(record.model_dump_json())),
+            metadata={**record.metadata(), **_trials_metadata(tuned, trials)},
+        )
+
+    return tuned_hyperparameters
+
+
+def _trials_metadata(tuned: "TunedHyperparameters", trials: "Sequence[Trial]") -> dict[str, Any]:
+    from platform_assets.plots import lines, table
+
+    return {
+        "best": table([{"hyperparameter": name, "value": value} for name, value in sorted(tuned.values.items())]),
+        "trials": table(
+            [
+                {
+                    "trial": number,
+                    **dict(sorted(trial.values.items())),
+                    tuned.metric: trial.score,
+                    "status": trial.status,
+                    "seconds": round(trial.seconds, 1),
+                }
+                for number, trial in enumerate(trials, start=1)
+            ]
+        ),
+        "search": lines(
+            f"{tuned.metric} of each trial",
+            [str(number) for number in range(1, len(trials) + 1)],
+            {tuned.metric: [trial.score for trial in trials]},
+            y=tuned.metric,
+        ),
+    }
+
+
+def _tuned(context: dg.AssetExecutionContext, project: ModelProject) -> "TunedHyperparameters | None":
+    """What the newest search found, None for a project without tuning. Raises Failure naming the asset to materialize."""
+    from ledgerline.projects.tuning import TunedHyperparameters
+
+    if project.config.tuning is None:
+        return None
+    return TunedHyperparameters(**_upstream(TunedProvenance, context, project, "tuned_hyperparameters").model_dump())
+
+
+def _model(project: ModelProject) -> dg.AssetsDefinition:
+    steps = ("training_set", *(("tuned_hyperparameters",) if project.config.tuning else ()))
+
+    @dg.asset(
+        **_common(project, "model", version=project.code_digest, kinds={"python", "sagemaker"}),
+        deps=[key_of(project, step) for step in steps],
+        description=f"{project.config.description}\n\nTrained by `preprocessing.py` (processing job) and `train.py` "
+        "(training job), whose logs are in the run. The same data and code give the same digest.",
+        automation_condition=_when_new_data(project),
+        pool="sagemaker_jobs",
+    )
+    def model(
+        context: dg.AssetExecutionContext,
+        config: ModelConfig,
+        object_store: dg.ResourceParam[ObjectStore],
+        sagemaker: dg.ResourceParam[ModelPlatform],
+        experiments: dg.ResourceParam[Experiments],
+        release_ledger: dg.ResourceParam[ReleaseLedger],
+    ) -> dg.MaterializeResult:
+        from ledgerline.projects.pipeline import train
+        from ledgerline.projects.tuning import chosen_hyperparameters, found_elsewhere
+        from platform_assets.plots import table
+
+        experiments.warm_up()  # while the jobs run
+        dataset, tuned = _dataset(context, project), _tuned(context, project)
+        pipeline = _pipeline(project, context, object_store, sagemaker, release_ledger)
+        elsewhere = found_elsewhere(tuned, dataset, project) if tuned else None
+        if elsewhere:
+            context.log.warning(f"The hyperparameters were {elsewhere}.")
         with permanent_failures(context), _experiment_fails_too(experiments, project, context, "model"):
-            trained = train(pipeline, dataset)
+            hyperparameters = chosen_hyperparameters(project, tuned, config.hyperparameters)
+            trained = train(pipeline, dataset, hyperparameters)
         tags = {
             "asset_key": f"{project.name}/model",
             "dataset_version": f"{dataset.table}@{dataset.version}",
@@ -274,7 +458,7 @@ def _model(project: ModelProject) -> dg.AssetsDefinition:
             "training_job": trained.training_job,
         }
         with experiments.run(project.name, dagster_run_id=context.run.run_id, tags=tags) as run:
-            run.params(project.config.hyperparameters)
+            run.params(hyperparameters)
             run.metrics(trained.metrics)
         record = {name: getattr(trained, name) for name in ModelProvenance.model_fields if name != "dataset_digest"}
         return dg.MaterializeResult(
@@ -283,7 +467,13 @@ def _model(project: ModelProject) -> dg.AssetsDefinition:
                 **ModelProvenance(**record, dataset_digest=dataset.digest).metadata(),
                 "experiment run": run.run_id,
                 "metrics": table([{"metric": name, "value": value} for name, value in sorted(trained.metrics.items())]),
-                "hyperparameters": dict(project.config.hyperparameters),
+                "hyperparameters": hyperparameters,
+                **({"of this run only": dict(config.hyperparameters)} if config.hyperparameters else {}),
+                **(
+                    {"tuned by": tuned.tuning_job, "tuned values": elsewhere or "found on this data and code"}
+                    if tuned
+                    else {}
+                ),
             },
         )
 
@@ -296,7 +486,7 @@ def _evaluation(project: ModelProject) -> dg.AssetsDefinition:
         deps=[key_of(project, "model")],
         description="Report of `evaluation.py` on the test rows, for the candidate and for the live model on the same "
         "rows. The check `gate` judges it.",
-        automation_condition=train_when_new_data(),
+        automation_condition=_when_new_data(project),
         pool="sagemaker_jobs",
     )
     def evaluation(
@@ -306,21 +496,24 @@ def _evaluation(project: ModelProject) -> dg.AssetsDefinition:
         experiments: dg.ResourceParam[Experiments],
         release_ledger: dg.ResourceParam[ReleaseLedger],
     ) -> dg.MaterializeResult:
+        from ledgerline.projects.comparison import compared_models, comparison_rows
         from ledgerline.projects.pipeline import evaluate
+        from ledgerline.release.canonical import canonical_json
+        from platform_assets.components.reports import comparison
 
         experiments.warm_up()  # while the job runs
         trained = _trained(context, project)
         pipeline = _pipeline(project, context, object_store, sagemaker, release_ledger)
         with permanent_failures(context), _experiment_fails_too(experiments, project, context, "evaluation"):
             found = evaluate(pipeline, trained)
+            models = compared_models(pipeline.records(), object_store, found.report)
         tags = {"model_digest": trained.model_digest, "verdict": found.verdict.summary}
         with experiments.run(project.name, dagster_run_id=context.run.run_id, tags=tags) as run:
             run.metrics({name: value for name, value in found.report.metrics.items() if value is not None})
             run.artifact("evaluation.json", found.report.to_json())
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion(found.report.digest),
-            metadata={**_evaluation_metadata(found), "experiment run": run.run_id},
-        )
+            run.artifact("comparison.json", canonical_json(comparison_rows(models)))
+        metadata = {**_evaluation_metadata(found), **comparison(models), "experiment run": run.run_id}
+        return dg.MaterializeResult(data_version=dg.DataVersion(found.report.digest), metadata=metadata)
 
     return evaluation
 
@@ -343,7 +536,7 @@ def _evaluation_metadata(found: "Evaluation") -> dict[str, Any]:
         "metrics": metrics_table(report, found.live),
     }
     for column in report.slices:
-        metadata[f"by {column}"] = slices_table(report, column)
+        metadata[f"by {column}"] = slices_table(report, column, found.live)
     bins = report.details.get("calibration")
     if bins:
         metadata["calibration"] = calibration_plot(bins)
@@ -356,7 +549,7 @@ def _model_version(project: ModelProject) -> dg.AssetsDefinition:
         deps=[key_of(project, step) for step in ("training_set", "model", "evaluation")],
         description="The model registered as a package with the digests of its bytes, report and data. "
         "It waits for its approval; the check `approved` says who has to do what.",
-        automation_condition=train_when_new_data(),
+        automation_condition=_when_new_data(project),
     )
     def model_version(
         context: dg.AssetExecutionContext,
@@ -409,7 +602,7 @@ def _qa_endpoint(project: ModelProject) -> dg.AssetsDefinition:
         **_common(project, "qa_endpoint", version=project.policy.digest, kinds={"sagemaker"}),
         deps=[key_of(project, "model_version")],
         description=f"The endpoint `{project.qa_endpoint}` with the candidate's bytes, as live would serve them.",
-        automation_condition=train_when_new_data(),
+        automation_condition=_when_new_data(project),
     )
     def qa_endpoint(
         context: dg.AssetExecutionContext,
@@ -435,20 +628,27 @@ def _qa_report(project: ModelProject) -> dg.AssetsDefinition:
         deps=[key_of(project, "qa_endpoint")],
         description="The same requests answered by QA and by live: which answers change, and whether QA serves the "
         "very bytes that were judged.",
-        automation_condition=train_when_new_data(),
+        automation_condition=_when_new_data(project),
     )
     def qa_report(
         context: dg.AssetExecutionContext,
         object_store: dg.ResourceParam[ObjectStore],
         sagemaker: dg.ResourceParam[ModelPlatform],
         release_ledger: dg.ResourceParam[ReleaseLedger],
+        experiments: dg.ResourceParam[Experiments],
     ) -> dg.MaterializeResult:
         from ledgerline.projects.pipeline import compare
+        from ledgerline.projects.review import store_qa_page
 
         with permanent_failures(context):
             candidate = _newest_candidate(project, release_ledger)
-            found = compare(_pipeline(project, context, object_store, sagemaker, release_ledger), candidate)
-        return dg.MaterializeResult(metadata=_qa_metadata(candidate, found))
+            pipeline = _pipeline(project, context, object_store, sagemaker, release_ledger)
+            found = compare(pipeline, candidate)
+            uri, page = store_qa_page(pipeline, candidate, found)
+        with experiments.run(project.name, dagster_run_id=context.run.run_id, tags={"qa_report": uri}) as run:
+            run.artifact("qa_report.html", page)
+        more = {"page": uri, "page in MLflow": "qa_report.html of the run that is tagged with this Dagster run"}
+        return dg.MaterializeResult(metadata={**_qa_metadata(candidate, found), **more})
 
     return qa_report
 
@@ -519,6 +719,56 @@ def _live_endpoint(project: ModelProject) -> dg.AssetsDefinition:
     return live_endpoint
 
 
+def _batch_predictions(project: ModelProject) -> dg.AssetsDefinition:
+    batch = project.config.batch_transform
+    assert batch is not None
+    table_asset = [dg.AssetKey(batch.asset.split("/"))] if batch.asset else []
+
+    @dg.asset(
+        **_common(project, "batch_predictions", version=_sha256(batch.model_dump_json()), kinds={"sagemaker"}),
+        deps=[key_of(project, "live_endpoint"), *table_asset],
+        description=f"Rows of the lake table `{batch.table}` answered by the live model of {project.name} in a batch "
+        f"transform job, merged into the lake table `{batch.output_table}` by {', '.join(batch.key)}.",
+        automation_condition=predict_when_live_changes(table_asset),
+        pool="sagemaker_jobs",
+    )
+    def batch_predictions(
+        context: dg.AssetExecutionContext,
+        lake: dg.ResourceParam[Lake],
+        object_store: dg.ResourceParam[ObjectStore],
+        sagemaker: dg.ResourceParam[ModelPlatform],
+        release_ledger: dg.ResourceParam[ReleaseLedger],
+    ) -> dg.MaterializeResult:
+        from ledgerline.projects.batch import predict
+
+        pipeline = _pipeline(project, context, object_store, sagemaker, release_ledger)
+        with permanent_failures(context):
+            done = predict(pipeline, lake)
+        return dg.MaterializeResult(metadata=_batch_metadata(done))
+
+    return batch_predictions
+
+
+def _batch_metadata(done: "BatchPredictions") -> dict[str, Any]:
+    from platform_assets.plots import table
+
+    record = BatchProvenance(
+        model_digest=done.release.model_digest,
+        table=done.table,
+        version=done.version,
+        rows=done.answers.num_rows,
+        transform_job=done.job,
+        output_table=done.write.table,
+        output_version=done.write.version,
+    )
+    return {
+        **record.metadata(),
+        "new answers": done.write.inserted,
+        "changed answers": done.write.updated,
+        "preview": table([_short_cells(row, most=200) for row in done.answers.slice(0, 10).to_pylist()]),
+    }
+
+
 def _release_metadata(release: "Release", head: str) -> dict[str, Any]:
     record = {name: getattr(release, name) for name in LiveProvenance.model_fields if name != "ledger_head"}
     record["previous"] = release.previous or ""
@@ -528,6 +778,10 @@ def _release_metadata(release: "Release", head: str) -> dict[str, Any]:
         "dataset": f"{release.dataset_table}@{release.dataset_version}",
         "approved by": release.approver,
     }
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _short_cells(row: Mapping[str, Any], most: int = 60) -> dict[str, Any]:

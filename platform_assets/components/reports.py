@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 if TYPE_CHECKING:
+    from ledgerline.projects.comparison import Compared
     from ledgerline.release.gate import EvaluationReport, Verdict
 
 
@@ -42,12 +43,33 @@ def metrics_table(report: EvaluationReport, live: EvaluationReport | None) -> dg
     )
 
 
-def slices_table(report: EvaluationReport, column: str) -> dg.TableMetadataValue:
-    """Metrics for each value of a column, most rows first."""
+def slices_table(report: EvaluationReport, column: str, live: EvaluationReport | None) -> dg.TableMetadataValue:
+    """Metrics for each value of a column, most rows first, and the live model's on the same rows."""
+    from ledgerline.projects.comparison import slice_rows
     from platform_assets.plots import table
 
-    rows = sorted(report.slices[column].items(), key=lambda item: -(item[1].get("rows") or 0))
-    return table([{column: value, **dict(sorted(metrics.items()))} for value, metrics in rows])
+    return table(slice_rows(report, column, live))
+
+
+def comparison(models: Sequence[Compared]) -> dict[str, Any]:
+    """Candidate, live and earlier versions in one table, with a plot for each curve that evaluation.py wrote."""
+    from ledgerline.projects.comparison import charts, comparison_rows, confusion_rows
+    from platform_assets.plots import points, table
+
+    found: dict[str, Any] = {"models": table(comparison_rows(models))}
+    for chart in charts(models):
+        if chart.title != "Calibration":  # has a plot of its own, with the number of rows
+            found[chart.title] = points(
+                chart.title,
+                chart.series,
+                x=chart.x,
+                y=chart.y,
+                diagonal=chart.diagonal,
+                dots=chart.dots,
+                logarithmic=chart.logarithmic,
+            )
+    confusion = confusion_rows(models[0].report)
+    return found | ({"confusion": table(confusion)} if confusion else {})
 
 
 def calibration_plot(bins: Sequence[Sequence[float]]) -> dg.MarkdownMetadataValue:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,9 @@ from ledgerline.release.model_platform import (
     ModelRefused,
     ProcessingSpec,
     TrainingSpec,
+    TransformSpec,
+    TuningRange,
+    TuningSpec,
 )
 from ledgerline.release.rollout import AlarmRule, Rollout
 from local_sagemaker import daemon
@@ -49,6 +54,7 @@ shutil.copy("inference.py", model / "code" / "inference.py")
 rows = (pathlib.Path(args.train) / "rows.csv").read_text()
 (model / "model.json").write_text(json.dumps({"rows": rows, "rate": args.rate}))
 print("ndcg=0.75;")
+print(f"rate-is={args.rate};")
 """
 INFERENCE = """
 import json, os
@@ -139,6 +145,79 @@ def test_the_same_data_and_code_give_the_same_model(
     assert first.model_uri != second.model_uri
     assert first.metrics == {"ndcg": 0.75}
     assert platform.run_training(training(project, 0.6), lambda line: None).model_digest != first.model_digest
+
+
+def tuning(project: Path, **changes: object) -> TuningSpec:
+    """A grid over two rates; train.py prints the metric `rate-is`, whose best value is known."""
+    values: dict[str, object] = {
+        "training": replace(training(project), metrics={"ndcg": r"ndcg=([0-9.]+);", "rate": r"rate-is=([0-9.]+);"}),
+        "metric": "rate",
+        "maximize": False,
+        "ranges": {"rate": TuningRange(values=(0.75, 0.25))},
+        "strategy": "grid",
+        "trials": 10,
+        "parallel": 2,
+    }
+    return TuningSpec(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def test_a_search_gives_the_best_values_as_they_were_written_and_every_trial(
+    platform: ModelPlatform, project: Path, objects: DirectoryObjectStore
+) -> None:
+    objects.put("s3://ledgerline/sets/train/rows.csv", b"A,B")
+    heard: list[str] = []
+    found = platform.run_tuning(tuning(project), heard.append)
+    assert (found.values, found.score) == ({"rate": 0.25}, 0.25)
+    assert [(trial.values, trial.score, trial.status) for trial in found.trials] == [
+        ({"rate": 0.75}, 0.75, "Completed"),
+        ({"rate": 0.25}, 0.25, "Completed"),
+    ]
+    assert len(heard) == 2
+    assert any("rate=0.25 -> rate 0.25 (Completed)" in line for line in heard)
+
+
+def test_a_search_between_bounds_keeps_whole_numbers_whole_and_is_the_same_again(
+    platform: ModelPlatform, project: Path
+) -> None:
+    spec = tuning(
+        project,
+        ranges={"rate": TuningRange(low=0.1, high=0.9, logarithmic=True), "depth": TuningRange(low=2, high=9)},
+        strategy="random",
+        trials=2,
+    )
+    first, second = (platform.run_tuning(spec, lambda line: None) for _ in range(2))
+    assert first.values == second.values
+    assert 0.1 <= float(first.values["rate"]) <= 0.9
+    assert isinstance(first.values["depth"], int)
+    assert first.values["depth"] in range(2, 10)
+
+
+def test_a_search_in_which_no_trial_gives_the_metric_has_failed(platform: ModelPlatform, project: Path) -> None:
+    silent = replace(training(project), metrics={"rate": r"never=([0-9.]+);"})
+    with pytest.raises(JobFailed, match="No objective metrics found"):
+        platform.run_tuning(tuning(project, training=silent), lambda line: None)
+
+
+def test_a_transform_answers_every_line_in_order_and_refuses_other_bytes(
+    platform: ModelPlatform, project: Path, objects: DirectoryObjectStore
+) -> None:
+    uri, digest = trained(platform, project, objects)
+    objects.put("s3://ledgerline/batch/in/rows.jsonl", b"".join(b"[%d]\n" % number for number in range(20)))
+    spec = TransformSpec(
+        name="ranker-batch",
+        model_uri=uri,
+        model_digest=digest,
+        input_uri="s3://ledgerline/batch/in/rows.jsonl",
+        output_uri="s3://ledgerline/batch/out",
+    )
+    platform.run_transform(spec, lambda line: None)
+    answers = objects.get("s3://ledgerline/batch/out/rows.jsonl.out").splitlines()
+    assert [json.loads(answer) for answer in answers] == [[[number], 0.5] for number in range(20)]
+    with pytest.raises(PermanentFailure, match="it was changed"):
+        platform.run_transform(replace(spec, model_digest="0" * 64), lambda line: None)
+    objects.put("s3://ledgerline/batch/in/rows.jsonl", b'{"not": "a list"}\n')
+    with pytest.raises(JobFailed, match="the request is not a list"):
+        platform.run_transform(spec, lambda line: None)
 
 
 def test_a_failing_script_fails_the_job_with_its_reason(

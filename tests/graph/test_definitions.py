@@ -35,6 +35,15 @@ ASSETS = {  # key -> group, partitions, condition
     "ticker_ranker/qa_endpoint": ("ticker_ranker", None, "train_when_new_data"),
     "ticker_ranker/qa_report": ("ticker_ranker", None, "train_when_new_data"),
     "ticker_ranker/live_endpoint": ("ticker_ranker", None, "deploy_when_gated"),
+    "text_size/training_set": ("text_size", None, None),
+    "text_size/tuned_hyperparameters": ("text_size", None, None),
+    "text_size/model": ("text_size", None, None),
+    "text_size/evaluation": ("text_size", None, None),
+    "text_size/model_version": ("text_size", None, None),
+    "text_size/qa_endpoint": ("text_size", None, None),
+    "text_size/qa_report": ("text_size", None, None),
+    "text_size/live_endpoint": ("text_size", None, "deploy_when_gated"),
+    "text_size/batch_predictions": ("text_size", None, "predict_when_live_changes"),
 }
 UPSTREAM = {
     "filings": [],
@@ -52,6 +61,10 @@ UPSTREAM = {
         "ticker_ranker/model_version",
         "ticker_ranker/qa_report",
     ],
+    "text_size/training_set": ["documents"],
+    "text_size/tuned_hyperparameters": ["text_size/training_set"],
+    "text_size/model": ["text_size/training_set", "text_size/tuned_hyperparameters"],
+    "text_size/batch_predictions": ["documents", "text_size/live_endpoint"],
 }
 CHECKS = {  # check -> does it block
     "listings:every_port_works": False,
@@ -63,6 +76,12 @@ CHECKS = {  # check -> does it block
     "ticker_ranker/live_endpoint:drift_from_release": False,
     "ticker_ranker/model_version:approved": False,
     "ticker_ranker/qa_report:same_bytes": True,
+    "ticker_ranker/training_set:no_leak": True,
+    "text_size/training_set:no_leak": True,
+    "text_size/training_set:no_drift": False,
+    "text_size/evaluation:gate": True,
+    "text_size/model_version:approved": False,
+    "text_size/qa_report:same_bytes": True,
 }
 JOBS = {
     "onboard": ["filings"],
@@ -81,6 +100,17 @@ JOBS = {
         "ticker_ranker/training_set",
     ],
     "deploy_ticker_ranker": ["ticker_ranker/live_endpoint"],
+    "train_text_size": [
+        "text_size/evaluation",
+        "text_size/model",
+        "text_size/model_version",
+        "text_size/qa_endpoint",
+        "text_size/qa_report",
+        "text_size/training_set",
+        "text_size/tuned_hyperparameters",
+    ],
+    "deploy_text_size": ["text_size/live_endpoint"],
+    "predict_text_size": ["text_size/batch_predictions"],
 }
 OPERATOR_JOBS = {
     "approve", "reject", "withdraw", "rollback", "restore_release", "where_is_filing", "reprocess_filings",
@@ -90,6 +120,7 @@ MAINTENANCE_JOBS = {"maintain_lake", "tidy_endpoints", "clean_branch"}
 OF_DAGSTER = {
     "__ASSET_JOB",
     "__anonymous_asset_job_approved_models",
+    "__anonymous_asset_job_drifted_data",
     "__anonymous_asset_job_release_ledger_rows",
 }
 DAY_AND_NIGHT = ["*/10 6-22 * * *", "*/30 0-5,23 * * *"]
@@ -104,11 +135,13 @@ SCHEDULES = {  # name -> cron, zone, job, running from the start
     "map_new_filings": ("*/5 * * * *", None, "map_filings", True),
     "watch_onboarding": ("5-59/10 * * * *", None, "watch_onboarding", True),
     "train_ticker_ranker_by_the_clock": ("0 6 * * 1", "America/New_York", "train_ticker_ranker", True),
+    "train_text_size_by_the_clock": ("0 5 * * 6", "America/New_York", "train_text_size", True),
 }
 SENSORS = {  # seconds between ticks
     "automation": 30, "new_filings": 30, "archive_days": 300, "approved_models": 15, "waiting_candidates": 60,
     "run_failures": 30, "release_drift": 30, "release_ledger_rows": 60, "mappings_after_release": 30,
     "catch_up_experiments": 300, "catch_up_alerts": 60,
+    "project_files": 60, "drifted_data": 3600, "delivered_projects": 60,
 }  # fmt: skip
 RESOURCES = {
     "branch_state", "candidate_index_store", "compute", "experiments", "filing_ledger", "knowledge_graph_store", "lake",
@@ -199,7 +232,8 @@ def test_the_jobs_are_these_selections_and_the_operator_jobs(defs):
 
 def test_going_live_is_in_no_job_but_its_own(defs):
     for name, selected in JOBS.items():
-        assert ("ticker_ranker/live_endpoint" in selected) == (name == "deploy_ticker_ranker")
+        for project in ("ticker_ranker", "text_size"):
+            assert (f"{project}/live_endpoint" in selected) == (name == f"deploy_{project}")
 
 
 def test_the_schedules_are_these(defs):

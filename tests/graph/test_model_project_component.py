@@ -232,10 +232,12 @@ def test_a_failed_training_job_fails_the_asset_for_good_and_its_experiment(graph
 
 def test_model_and_evaluation_are_logged_as_experiments(graph):
     graph.materialize()
-    (_, trained), (_, evaluated) = graph.experiments.runs
+    (_, trained), (_, evaluated), (_, asked) = graph.experiments.runs
     assert (trained.logged["dataset_version"], trained.logged["accuracy"]) == ("examples@7", 0.95)
     assert trained.logged["model_digest"] == latest_candidate(graph.world.records()).model_digest
     assert b'"accuracy":0.95' in evaluated.logged["evaluation.json"]
+    assert b'"model":"candidate"' in evaluated.logged["comparison.json"]
+    assert asked.logged["qa_report.html"].startswith(b"<!doctype html>")
 
 
 def test_the_evaluation_shows_rules_metrics_slices_and_the_calibration_plot(graph):

@@ -226,6 +226,18 @@ def test_ask_refuses_what_it_cannot_answer_with_a_remedy(
     assert "Traceback" not in asked.stderr
 
 
+def test_a_second_project_is_tuned_goes_live_by_itself_and_answers_every_document(home: Home, demo: Finished) -> None:
+    code, said = home.materialize("group:text_size")
+    assert code == 0, said[-3000:]
+    answered = {row for (row,) in home.rows("text_size_predictions", "document_id")}
+    assert answered == {row for (row,) in home.rows("documents", "document_id")}
+    (digest,) = {digest for (digest,) in home.rows("text_size_predictions", "model_digest")}
+    version = home.version("text_size_predictions")
+    code, said = home.materialize("text_size/batch_predictions")
+    assert code == 0, said[-3000:]
+    assert (home.version("text_size_predictions"), len(digest)) == (version, 64)
+
+
 def test_filings_of_a_day_materialized_from_a_bare_shell_add_nothing(home: Home, demo: Finished) -> None:
     before, rows = home.version("filings"), sorted(home.rows("filings", "source", "filing_id", "version"))
     code, said = home.materialize("filings", "--partition", DAY)
@@ -286,7 +298,7 @@ def test_an_operator_job_on_an_unknown_model_fails_with_what_there_is(
     assert home.cli(
         "approve", "--project", "ticker_rankr", "--model", demo.digest, "--by", "L", "--reason", "r"
     ).stderr == (
-        "ledgerline: There is no model project 'ticker_rankr'; did you mean 'ticker_ranker'? Known: ticker_ranker.\n"
+        "ledgerline: There is no model project 'ticker_rankr'; did you mean 'ticker_ranker'? Known: text_size, ticker_ranker.\n"
     )
 
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from ledgerline.errors import Overtaken
+from ledgerline.errors import Overtaken, PermanentFailure
 from ledgerline.projects.config import SCRIPTS, ModelProject, load_project
 from ledgerline.release.approvals import Approval
 from ledgerline.release.deploy import Deployer
@@ -27,6 +27,9 @@ from ledgerline.release.model_platform import (
     PlatformFailure,
     ProcessingResult,
     TrainingResult,
+    TransformResult,
+    Trial,
+    TuningResult,
 )
 from ledgerline.release.releases import Candidate, Evaluated, QaServed
 from resources.release_ledger import SqlReleaseLedger
@@ -79,6 +82,9 @@ class MemoryObjects:
     def list(self, prefix: str) -> Iterator[str]:
         yield from sorted(uri for uri in self.bodies if uri.startswith(prefix))
 
+    def list_stamped(self, prefix: str) -> Iterator[tuple[str, str]]:
+        yield from ((uri, str(hash(self.bodies[uri]))) for uri in self.list(prefix))
+
     def delete(self, uri: str) -> None:
         self.bodies.pop(uri, None)
 
@@ -94,6 +100,7 @@ class FakePlatform:
     packages: dict[str, ModelPackage] = field(default_factory=dict)
     endpoints: dict[str, EndpointState] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
+    jobs: list[str] = field(default_factory=list)
     configs: int = 0
     requests: int | None = None  # that each endpoint is said to have got
 
@@ -120,6 +127,7 @@ class FakePlatform:
 
     def run_training(self, spec: Any, on_log: Any) -> TrainingResult:
         on_log(f"accuracy={self.accuracy}")
+        self.jobs.append(f"trained with {dict(spec.hyperparameters)}")
         if self._fault("train.py"):
             raise JobFailed(f"The training job {spec.name} ended as Failed: no rows. Correct the script.")
         body = pack_files({"model.txt": self.weights, "code/inference.py": b"#"})
@@ -130,6 +138,30 @@ class FakePlatform:
             self.objects.uri("projects", "demo", "models", digest, "accuracy"), str(self.accuracy).encode()
         )
         return TrainingResult("job-1", uri, digest, {"accuracy": self.accuracy}, 0.1)
+
+    def run_tuning(self, spec: Any, on_log: Any) -> TuningResult:
+        if self._fault("tuning"):
+            raise JobFailed(f"The tuning job of {spec.training.name} ended as Failed: no metric. Correct train.py.")
+        trials = [
+            Trial(f"trial-{number}", "Completed", {name: value}, 0.8 + number / 100, 1.0)
+            for name, one in spec.ranges.items()
+            for number, value in enumerate(one.values)
+        ]
+        self.jobs.append(f"tuned {spec.metric} maximize={spec.maximize} on {sorted(spec.training.inputs)}")
+        return TuningResult("tuning-1", trials[-1].values, trials[-1].score, tuple(trials))
+
+    def run_transform(self, spec: Any, on_log: Any) -> TransformResult:
+        if self.digest(spec.model_uri) != spec.model_digest:
+            raise PermanentFailure(f"The model at {spec.model_uri} was changed. Materialize it again.")
+        lines = self.objects.get(spec.input_uri).splitlines()
+        answers = [b'{"y": %d}' % len(line) for line in lines]
+        if self._fault("one answer lost"):
+            answers.pop()
+        if self._fault("no JSON"):
+            answers[0] = b"oops"
+        name = spec.input_uri.rsplit("/", 1)[-1]
+        self.objects.put(f"{spec.output_uri}/{name}.out", b"".join(answer + b"\n" for answer in answers))
+        return TransformResult("transform-1", 0.1)
 
     def register(self, group: str, model_uri: str, *, model_digest: str, metadata: Any = None, **_: Any) -> str:
         arn = f"arn:{group}/{model_digest[:8]}"

@@ -71,6 +71,15 @@ SECTIONS = [
         "batch_transform: {table: t, columns: [a, b], key: [c], output_table: o}",
         "batch_transform: key `c` is not among batch_transform.columns. Correct it.",
     ),
+    (
+        "batch_transform: {table: t, columns: [a], key: [a], output_table: o, joins: [{table: u, keys: [a], columns: [b]}]}",
+        "batch_transform: joins need a time_column that is one of batch_transform.columns. "
+        "Write e.g. `time_column: available_at`.",
+    ),
+    (
+        "batch_transform: {table: t, columns: [answer], key: [answer], output_table: o}",
+        "batch_transform: answer is a column of the answers: it cannot be a key. Correct it.",
+    ),
 ]
 DATASETS = [
     (
@@ -94,6 +103,15 @@ DATASETS = [
     (
         "joins: [{table: t, keys: [group], columns: [x]}]",
         "dataset: the column x stands twice in dataset.columns and dataset.joins. Correct it.",
+    ),
+    (
+        "joins: [{table: t, keys: [grup], columns: [y]}]",
+        "dataset: the key `grup` of the join with t is not among dataset.columns; did you mean `group`?",
+    ),
+    (
+        "split: {by: entity, validation_share: 0}",
+        "dataset: dataset.split makes the channels train, test, but dataset.channels are train, validation, test. "
+        "Write e.g. `channels: [train, test]`.",
     ),
 ]
 

@@ -1,0 +1,71 @@
+"""`make new-project`: what is written loads, passes its own tests, and nothing is written for a name that cannot be one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli.new_project import new_project, write_project
+from ledgerline.errors import ConfigurationError
+from ledgerline.projects.config import SCRIPTS, load_project
+from platform_assets.components.model_project import model_project_definitions
+from resources.environment import ROOT
+
+
+def test_the_written_project_loads_and_gives_assets(tmp_path, capsys):
+    assert new_project("churn_risk", tmp_path / "model_projects") == 0
+    project = load_project(tmp_path / "model_projects" / "churn_risk")
+    assert set(project.code) == {*SCRIPTS, "requirements.txt"}
+    keys = {asset.key.path[-1] for asset in model_project_definitions(project).assets or ()}
+    assert keys >= {"training_set", "model", "live_endpoint"}
+    assert "train_churn_risk" in capsys.readouterr().out
+    assert not [path for path in project.folder.rglob("*") if path.is_file() and "PROJECT_NAME" in path.read_text()]
+    first = (project.folder / "config.yaml").read_text().splitlines()[0]
+    assert (ROOT / "model_projects" / "x" / first.partition("=")[2]).resolve().is_file()
+    assert [path.name for path in (tmp_path / "model_projects").iterdir()] == ["churn_risk"]
+
+
+def test_the_written_project_passes_its_own_tests(tmp_path):
+    folder = write_project("churn_risk", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)],
+        cwd=tmp_path, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 passed" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "suggested"),
+    [
+        ("Churn Risk", "churn_risk"), ("churn-risk", "churn_risk"), ("9lives", "lives"), ("", "churn"),
+        ("../evil", "evil"), ("a" * 40, "a" * 32), ("a__b", "a_b"), ("x;rm -rf", "x_rm_rf"),
+    ],
+)  # fmt: skip
+def test_a_name_that_cannot_be_one_is_refused_with_one_that_can(tmp_path, name, suggested):
+    with pytest.raises(ConfigurationError, match=f"NAME={suggested}\\."):
+        new_project(name, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert write_project(suggested, tmp_path) == tmp_path / suggested
+
+
+def test_a_project_that_is_there_is_left_as_it_is(tmp_path):
+    (tmp_path / "churn").mkdir()
+    (tmp_path / "churn" / "mine.py").write_text("mine")
+    with pytest.raises(ConfigurationError, match="is there already, and nothing was written"):
+        new_project("churn", tmp_path)
+    assert [path.name for path in (tmp_path / "churn").iterdir()] == ["mine.py"]
+
+
+def test_make_hands_the_name_over_unread(tmp_path: Path):
+    done = subprocess.run(
+        ["make", "-n", "new-project", "NAME=$(id);x"], cwd=ROOT, capture_output=True, text=True, check=False,
+        env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "uid=" not in done.stdout
+    assert '-m cli new-project -- "$NEW_PROJECT"' in done.stdout
