@@ -57,9 +57,11 @@ def filings(
     to_come = set(context.partition_keys)
     for key, source, day in days_of(context):
         to_come.remove(key)
+        with permanent_failures(context):
+            regulator = regulators.of(source)
         onboard = partial(
             onboard_day,
-            regulator=regulators.of(source),
+            regulator=regulator,
             ledger=filing_ledger,
             objects=object_store,
             lake=lake,

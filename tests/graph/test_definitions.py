@@ -80,6 +80,7 @@ CHECKS = {  # check -> does it block
     "text_size/training_set:no_leak": True,
     "text_size/training_set:no_drift": False,
     "text_size/evaluation:gate": True,
+    "text_size/live_endpoint:drift_from_release": False,
     "text_size/model_version:approved": False,
     "text_size/qa_report:same_bytes": True,
 }

@@ -20,10 +20,10 @@ from tests.unit.release_fakes import CONFIG, World
 
 @dataclass
 class Told:
-    heard: list[tuple[str, str, str, str]] = field(default_factory=list)
+    heard: list[tuple[str | None, str, str, str]] = field(default_factory=list)  # channel, title, text, key
 
-    def notify(self, owner: str, title: str, text: str, key: str) -> bool:
-        self.heard.append((owner, title, text, key))
+    def notify(self, owner: str, title: str, text: str, key: str, channel: str | None = None) -> bool:
+        self.heard.append((channel, title, text, key))
         return True
 
 
@@ -66,7 +66,7 @@ def test_a_drift_is_reported_and_told_within_a_tick_once_and_its_end_too(world, 
     assert (evaluation.passed, evaluation.check_name) == (False, "drift_from_release")
     assert "serves config by-hand" in evaluation.description
     assert "python -m cli restore --project demo" in evaluation.description
-    assert [owner for owner, *_ in told.heard] == ["#quant-models"]
+    assert [channel for channel, *_ in told.heard] == ["#quant-models"]
     third = look(world, instance, told, second.cursor)
     assert (third.asset_events, len(told.heard)) == ([], 1)
     world.platform.endpoints["demo"] = dataclasses.replace(world.platform.endpoints["demo"], config_name="demo-1")

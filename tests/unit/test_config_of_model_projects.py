@@ -296,13 +296,12 @@ def test_a_rollout_that_aws_would_refuse_is_a_mistake_with_its_line(tmp_path):
         with_serving(tmp_path, "{rollout: {kind: linear, percent: 5}}")
 
 
-def test_what_containers_are_told_and_who_is_told(tmp_path):
-    project = with_serving(tmp_path, '{workers: 3, validation: refuse}\nslack: "#quant"')
+def test_what_containers_are_told(tmp_path):
+    project = with_serving(tmp_path, "{workers: 3, validation: refuse}")
     assert project.serving_environment == {
         "SAGEMAKER_MODEL_SERVER_WORKERS": "3",
         "LEDGERLINE_SCHEMA_MODE": "refuse",
     }
-    assert project.told == "#quant"
 
 
 def test_a_project_may_not_have_the_name_of_anothers_qa_endpoint(tmp_path):

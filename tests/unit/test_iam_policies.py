@@ -16,12 +16,13 @@ from botocore.session import Session
 
 from resources.environment import ROOT
 from resources.sagemaker import SageMaker
+from resources.scope import scope_of
 
 FOLDER = ROOT / "deploy" / "iam"
 POLICIES = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
 FULL_ACCESS = {"Statement": [{"Effect": "Allow", "Action": ["sagemaker:*", "s3:*", "cloudwatch:*"], "Resource": "*"}]}
 OF_S3 = {"GetObject", "PutObject", "DeleteObject", "DeleteObjectVersion", "ListBucket"}  # IAM's names, not the API's
-PREFIX = "ledgerline-prod"  # resources/__init__.py: ledgerline-<environment>
+PREFIX = "ledgerline-prod"  # resources/scope.py: ledgerline-<environment>
 LIVE = f"arn:aws:sagemaker:us-east-1:123456789012:endpoint/{PREFIX}-ticker-ranker"
 PACKAGE = f"arn:aws:sagemaker:us-east-1:123456789012:model-package/{PREFIX}-ticker-ranker/3"
 MODEL = "arn:aws:s3:::LEDGERLINE_BUCKET/projects/ticker_ranker/models/1a2b/model.tar.gz"
@@ -134,4 +135,4 @@ def test_the_prefix_is_that_of_the_names_that_the_platform_makes(tmp_path):
     platform = SageMaker(object_store=DirectoryObjectStore(root=str(tmp_path)), prefix=PREFIX)
     for name in (platform._name("ticker-ranker"), platform._unique("ticker-ranker")):
         assert name.startswith(f"{PREFIX}-")
-    assert 'prefix=f"ledgerline-{settings.environment}"' in (ROOT / "resources" / "__init__.py").read_text()
+    assert scope_of("prod", "") == PREFIX

@@ -21,6 +21,7 @@ from local_sagemaker.endpoints import drift
 from local_sagemaker.endpoints.alarms import Alarms, State, decide
 from local_sagemaker.endpoints.deployment import Plan, plan
 from local_sagemaker.endpoints.metrics import DRIFT, DRIFT_NAMESPACE, NAMESPACE, Distribution, Metrics
+from local_sagemaker.endpoints.options import Options
 from local_sagemaker.endpoints.supervisor import Route
 from local_sagemaker.endpoints.update import Shift, Update
 from local_sagemaker.endpoints.worker import Launch, Worker
@@ -343,6 +344,7 @@ class Named:
         self.release = release
         self.weight = 1.0
         self.crashes = 0
+        self.options = Options()
 
 
 def test_a_canary_gets_exactly_its_share_and_only_its_failures_are_answered_by_the_old_fleet() -> None:

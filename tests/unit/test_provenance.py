@@ -22,7 +22,14 @@ RECORDS = [DayProvenance, VersionProvenance, ListingsProvenance] + [
 
 
 def example(record: type[Provenance]) -> Provenance:
-    values: dict[type, Any] = {str: "x", int: 7, bool: True, float: 0.5}
+    values: dict[Any, Any] = {
+        str: "x",
+        int: 7,
+        bool: True,
+        float: 0.5,
+        dict[str, int]: {"x": 7},
+        dict[str, str | int | float]: {"x": "y", "z": 0.5},
+    }
     return record(**{name: values[field.annotation] for name, field in record.model_fields.items()})  # type: ignore[index]
 
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from ledgerline.errors import ConfigurationError
-from ledgerline.projects.config import NAME_LENGTH
+from ledgerline.projects.sections import NAME_LENGTH
 from resources.scope import LONGEST, schema_of, scope_of
 
 BRANCHES = [
