@@ -20,6 +20,7 @@ from pydantic import Field
 from ledgerline.alerts import without_secrets
 from ledgerline.errors import ConfigurationError, LedgerlineError
 from ledgerline.projects.sql_tables import ColumnType, SqlTable, load_sql_tables
+from resources.secrets import secret
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,9 +32,9 @@ EXAMPLE = "postgresql+psycopg://<user>:<password>@<host>/<database> or mysql+pym
 
 
 class SqlSource(ConfigurableResource):
-    """The database behind `url`, a secret: given as `EnvVar("LEDGERLINE_SQL_URL")`. `tables_file` declares what is copied.
+    """The database behind `url`, a secret or a reference to it: given as `EnvVar("LEDGERLINE_SQL_URL")`.
 
-    `query_seconds` is the longest that a query may take, all of its rows included.
+    `tables_file` declares what is copied. `query_seconds` is the longest that a query may take, all of its rows included.
     """
 
     url: str = Field(default="", repr=False)
@@ -75,7 +76,7 @@ class SqlSource(ConfigurableResource):
 
         milliseconds = self.query_seconds * 1000
         try:
-            url = make_url(self.url)
+            url = make_url(secret(self.url, SETTING))
             mysql = url.get_backend_name() in ("mysql", "mariadb")
             if not mysql and url.get_backend_name() != "postgresql":
                 raise ArgumentError("another database")

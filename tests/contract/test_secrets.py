@@ -164,17 +164,31 @@ MARKERS = {
     "SLACK_BOT_TOKEN": "xoxb-marker-of-slack-5ec2e7",
     "LEDGERLINE_DATABASE_PASSWORD": "marker-of-the-database-5ec2e7",
     "AWS_SECRET_ACCESS_KEY": "marker-of-aws-5ec2e7",
+    "LEDGERLINE_SQL_URL": "marker-of-sql-5ec2e7",
 }
+SETTINGS = MARKERS | {
+    "LEDGERLINE_SQL_URL": f"postgresql+psycopg://reader:{MARKERS['LEDGERLINE_SQL_URL']}@127.0.0.1:9/x"
+}
+SHOWN = ("notifier", "filing_ledger", "release_ledger", "regulators", "lake", "object_store", "sql_source")
 
 
-@dg.op(required_resource_keys={"notifier", "filing_ledger", "release_ledger", "regulators", "lake", "object_store"})
+@dg.op(required_resource_keys=set(SHOWN))
 def show_everything_and_fail(context) -> None:
     """What a person writes to look for a fault."""
-    for name in ("notifier", "filing_ledger", "release_ledger", "regulators", "lake", "object_store"):
+    for name in SHOWN:
         resource = getattr(context.resources, name)
         context.log.info("%s: %r %s", name, resource, resource)
         print(name, repr(resource))
-    context.resources.notifier.notify("team:nlp", "A title", "a text", key="1")
+    context.resources.notifier.notify("team:nlp", "A title", "a text", key="1")  # nobody listens: it waits, and says so
+    raise RuntimeError(f"{context.resources.notifier!r} could not help: {_refused(context.resources.sql_source)}")
+
+
+def _refused(source) -> str:
+    """What is said of a database at which nobody listens."""
+    try:
+        return str(list(source.chunks("SELECT 1 AS one", {"one": "int64"})))
+    except LedgerlineError as error:
+        return _whole(error)
 
 
 def _whole(error: BaseException) -> str:
@@ -199,10 +213,10 @@ def test_no_secret_is_in_logs_metadata_events_exceptions_or_reprs(
     reports = korean_reports([DAY], per_day=3, corrections=0.0, without_document=0.0)
     monkeypatch.setenv("LEDGERLINE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("LEDGERLINE_DATABASE_URL", postgres_schema)
-    for name, marker in MARKERS.items():
-        monkeypatch.setenv(name, marker)
+    for name, value in SETTINGS.items():
+        monkeypatch.setenv(name, value)
         if given == "by reference" and name != "AWS_SECRET_ACCESS_KEY":  # that one is needed to ask for the others
-            stores.keep(name, json.dumps({"value": marker}))
+            stores.keep(name, json.dumps({"value": value}))
             monkeypatch.setenv(name, f"secretsmanager://{stores.prefix}/{name}#value")
     with (
         DartServer(reports, clock=lambda: EVENING, key=key) as dart,
@@ -235,12 +249,14 @@ def test_no_secret_is_in_logs_metadata_events_exceptions_or_reprs(
         events = [str(record) for run in instance.get_runs() for record in instance.all_logs(run.run_id)]
     with pytest.raises(LedgerlineError) as wrong_key:
         defs.resources["regulators"].of("dart").reference_file()
-    assert [words for words in ("crtfc_key", "could not be posted") if not any(words in one for one in failures)] == []
+    assert [words for words in ("crtfc_key", "could not help") if not any(words in one for one in failures)] == []
     written = [path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*") if path.is_file()]
     found = "\n".join(
         [*events, *shown, *failures, *written, str(metadata), caplog.text, *capfd.readouterr(), _whole(wrong_key.value)]
     )
     assert len(events) > 20
+    assert "Slack cannot be reached" in found
+    assert "The database of LEDGERLINE_SQL_URL cannot be used" in found
     assert "crtfc_key=***" in found, "the requests were not logged, so that this test would see no leak of the key"
     leaks = {name: found[found.index(marker) - 300 :][:300] for name, marker in MARKERS.items() if marker in found}
     assert leaks == {}
