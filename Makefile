@@ -46,7 +46,7 @@ test: tools  ## every check and test: ruff, mypy, import-linter, pytest
 	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check .
 	@.venv/bin/lint-imports
 	@$(RUN) -m mypy
-	@$(RUN) -m pytest $(PYTEST)
+	@$(RUN) -m pytest -n 2 --dist loadfile $(PYTEST)
 
 bench: tools  ## every benchmark, each ending in one line of JSON
 	@$(RUN) -m benchmarks
