@@ -59,6 +59,14 @@ class Logs:
     def has(self, group: str, stream: str | None = None) -> bool:
         return self._path(group, stream).is_file() if stream else (self._root / _encode(group)).is_dir()
 
+    def groups(self) -> list[str]:
+        return sorted(unquote(path.name) for path in self._root.iterdir()) if self._root.is_dir() else []
+
+    def created(self, group: str) -> int:
+        """Epoch milliseconds of its first event; of the folder while there is none."""
+        first = [events[0].timestamp for stream in self.streams(group) if (events := self.read(group, stream, limit=1))]
+        return min(first, default=int((self._root / _encode(group)).stat().st_mtime * 1000))
+
     def streams(self, group: str, prefix: str = "") -> list[str]:
         folder = self._root / _encode(group)
         names = [unquote(path.stem) for path in folder.glob("*.jsonl")] if folder.is_dir() else []

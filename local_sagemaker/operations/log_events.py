@@ -1,4 +1,4 @@
-"""The reads of CloudWatch Logs over the logs of jobs and endpoints: streams, events of a stream, events of a group."""
+"""The reads of CloudWatch Logs over the logs of jobs and endpoints: groups, streams, events of a stream, events of a group."""
 
 from __future__ import annotations
 
@@ -15,6 +15,31 @@ from local_sagemaker.platform import Platform
 
 EVENTS = 10_000  # CloudWatch's page of events
 STREAMS = 50
+
+
+def describe_log_groups(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
+    prefix, part = request.get("logGroupNamePrefix"), request.get("logGroupNamePattern")
+    if prefix is not None and part is not None:
+        raise ServiceError("InvalidParameterException", "Give logGroupNamePrefix or logGroupNamePattern, not both.")
+    names = [
+        name
+        for name in platform.logs.groups()
+        if name.startswith(prefix or "") and (part or "").lower() in name.lower()
+    ]
+    start = int(_token(request, r"g/(\d+)", "0"))
+    end = start + request.get("limit", STREAMS)
+    groups = [
+        {
+            "logGroupName": name,
+            "arn": f"{_arn(platform, name)}:*",
+            "logGroupArn": _arn(platform, name),
+            "creationTime": platform.logs.created(name),
+            "metricFilterCount": 0,
+            "storedBytes": sum(platform.logs.size(name, stream) for stream in platform.logs.streams(name)),
+        }
+        for name in names[start:end]
+    ]
+    return {"logGroups": groups, **({"nextToken": f"g/{end}"} if end < len(names) else {})}
 
 
 def describe_log_streams(platform: Platform, request: dict[str, Any]) -> dict[str, Any]:
@@ -156,6 +181,7 @@ def _token(request: dict[str, Any], form: str, absent: str) -> str:
 
 
 OPERATIONS = {
+    "DescribeLogGroups": describe_log_groups,
     "DescribeLogStreams": describe_log_streams,
     "GetLogEvents": get_log_events,
     "FilterLogEvents": filter_log_events,

@@ -204,6 +204,24 @@ def test_a_training_job_runs_under_the_contract(server: Server) -> None:
     assert [event["message"] for event in found["events"]] == ["valid-ndcg=0.25;"]
 
 
+def test_log_groups_are_found_by_prefix_and_by_part_a_page_at_a_time(server: Server) -> None:
+    server.process("grouped", "print('a line')", [])
+    server.train("grouped")
+    server.processed("grouped"), server.trained("grouped")
+    groups = {group["logGroupName"]: group for group in server.logs.describe_log_groups()["logGroups"]}
+    assert {"/aws/sagemaker/ProcessingJobs", "/aws/sagemaker/TrainingJobs"} <= set(groups)
+    assert all(group["storedBytes"] > 0 for group in groups.values())
+    by_part = server.logs.describe_log_groups(logGroupNamePattern="trainingJ")["logGroups"]
+    assert by_part == [groups["/aws/sagemaker/TrainingJobs"]]
+    first = server.logs.describe_log_groups(logGroupNamePrefix="/aws/sagemaker/", limit=1)
+    second = server.logs.describe_log_groups(
+        logGroupNamePrefix="/aws/sagemaker/", limit=1, nextToken=first["nextToken"]
+    )
+    assert [page["logGroups"][0]["logGroupName"] for page in (first, second)] == sorted(groups)[:2]
+    with pytest.raises(ClientError, match="InvalidParameterException"):
+        server.logs.describe_log_groups(logGroupNamePrefix="/aws", logGroupNamePattern="x")
+
+
 def _member(archive: bytes, name: str) -> bytes:
     from ledgerline.release.digest import archive_files
 
