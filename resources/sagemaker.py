@@ -510,10 +510,8 @@ class SageMaker(ConfigurableResource):
             changed_at=described["LastModifiedTime"],
         )
 
-    def invocations(self, endpoint: str, since: datetime) -> int | None:
-        """The sum of CloudWatch's metric Invocations; None where there is no CloudWatch that counts (embedded)."""
-        if self.local_home is not None:
-            return None
+    def invocations(self, endpoint: str, since: datetime) -> int:
+        """The sum of CloudWatch's metric Invocations over whole hours, the one of `since` with them."""
         name, now = self._name(endpoint), datetime.now(timezone.utc)
         hours = max(1, math.ceil((now - since).total_seconds() / 3600))
         with _api_errors(f"metrics of endpoint {name}"):

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -366,17 +367,20 @@ def test_an_endpoint_that_never_served_can_be_deployed_again(
     assert platform.invoke("fresh-qa", b"[]").model_digest == digest
 
 
-def test_a_killed_server_is_started_again_by_the_next_call(
-    platform: ModelPlatform, project: Path, objects: DirectoryObjectStore, folder: Path
-) -> None:
-    uri, digest = trained(platform, project, objects)
-    platform.deploy("restarted-qa", uri)
-    home = Home(folder / "sagemaker")
+def killed(home: Home) -> None:
     running = home.running()
     assert running is not None
     os.kill(running.pid, signal.SIGKILL)
     while home.locked():
         time.sleep(0.01)
+
+
+def test_a_killed_server_is_started_again_by_the_next_call(
+    platform: ModelPlatform, project: Path, objects: DirectoryObjectStore, folder: Path
+) -> None:
+    uri, digest = trained(platform, project, objects)
+    platform.deploy("restarted-qa", uri)
+    killed(Home(folder / "sagemaker"))
     assert platform.invoke("restarted-qa", b"[1]").model_digest == digest
 
 
@@ -405,3 +409,21 @@ def test_a_proxy_a_profile_and_an_endpoint_of_the_shell_are_not_for_the_embedded
         object_store=objects, local_home=str(folder / "sagemaker"), local_object_root=objects.root, region="eu-west-1"
     )
     assert again.describe_endpoint("nobody") is None
+
+
+def test_requests_of_the_last_days_are_counted_across_a_kill(
+    platform: ModelPlatform, project: Path, objects: DirectoryObjectStore, folder: Path
+) -> None:
+    uri, digest = trained(platform, project, objects)
+    platform.deploy("counted-qa", uri, model_digest=digest)
+    since = datetime.now(timezone.utc) - timedelta(days=3)
+    assert platform.invocations("counted-qa", since) == 0
+    for _ in range(3):
+        platform.invoke("counted-qa", b"[1]")
+    assert platform.invocations("counted-qa", since) == 3
+    killed(Home(folder / "sagemaker"))
+    assert platform.invocations("counted-qa", since) == 3
+    platform.invoke("counted-qa", b"[1]")
+    assert platform.invocations("counted-qa", since) == 4
+    assert platform.invocations("nobody", since) == 0
+    platform.delete_endpoint("counted-qa")
