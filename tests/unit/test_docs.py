@@ -26,7 +26,6 @@ WRITTEN_LATER = {
     "evaluation.html",
     "evaluation.json",
     "schema.json",
-    "ticker_ranker.pipeline.json",
     "trials.json",
 }
 
