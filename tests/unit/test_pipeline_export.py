@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import botocore.loaders
 import botocore.validate
 import pytest
+from botocore import xform_name
 from botocore.model import ServiceModel, Shape, StructureShape
 
 from cli.__main__ import parser, run
@@ -26,6 +28,7 @@ from resources.object_store import DirectoryObjectStore
 from resources.pipeline_export import export_pipeline
 from resources.sagemaker import SageMaker
 from tests.environments import python_with
+from tests.unit.local_sagemaker_tools import Server, until
 from tests.unit.release_fakes import CONFIG, World
 
 PROJECTS = ("text_size", "ticker_ranker")
@@ -40,6 +43,50 @@ CREATES = {
     "RegisterModel": ("CreateModelPackage", None, "DescribeModelPackage"),
 }
 SAMPLE = "s3://bucket/sample"
+TINY = {
+    "config.yaml": """\
+name: tiny
+description: Knows only how it was tuned.
+owner: team:quant
+dataset: {table: rows, columns: [group, at], entity_column: group, time_column: at, channels: [train, test]}
+hyperparameters: {rate: 1, depth: 3}
+tuning: {metric: score, strategy: grid, ranges: {rate: {values: [1, 2]}}, parallel: 2}
+metrics: [{name: score, direction: maximize, regex: 'score=([0-9.]+);'}, {name: accuracy, direction: maximize}]
+gate: {rules: [{metric: accuracy, at_least: 6}]}
+approval: manual
+""",
+    "preprocessing.py": """
+import shutil, sys
+_, _, source, _, target = sys.argv
+for channel in ("train", "test"):
+    shutil.copy(f"{source}/dataset/rows.txt", f"{target}/{channel}/rows.txt")
+""",
+    "train.py": """
+import argparse, os, pathlib, shutil
+parser = argparse.ArgumentParser()
+parser.add_argument("--rate", type=int)
+parser.add_argument("--depth", type=int)
+given, _ = parser.parse_known_args()
+model = pathlib.Path(os.environ["SM_MODEL_DIR"])
+(model / "code").mkdir()
+shutil.copy("inference.py", model / "code" / "inference.py")
+rows = len(pathlib.Path(os.environ["SM_CHANNEL_TRAIN"], "rows.txt").read_text())
+(model / "score").write_text(str(given.rate * given.depth * rows))
+print(f"score={given.rate * given.depth * rows};")
+""",
+    "evaluation.py": """
+import argparse, json, pathlib, tarfile
+parser = argparse.ArgumentParser()
+for name in ("model", "test", "output"):
+    parser.add_argument(f"--{name}-dir", type=pathlib.Path)
+given = parser.parse_args()
+with tarfile.open(given.model_dir / "model.tar.gz") as archive:
+    score = float(archive.extractfile("score").read())
+assert (given.test_dir / "rows.txt").exists()
+(given.output_dir / "evaluation.json").write_text(json.dumps({"metrics": {"accuracy": score}}))
+""",
+    "inference.py": "",
+}
 Definition = dict[str, Any]
 
 
@@ -49,22 +96,37 @@ def sagemaker() -> ServiceModel:
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory) -> dict[str, tuple[Definition, str]]:
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("pipelines")
+
+
+@pytest.fixture(scope="module")
+def exported(folder) -> dict[str, tuple[Definition, str]]:
     """Project -> definition, and what was said. No AWS variable is set, and nobody answers at the proxy."""
     python = Path(sys.executable)
     if importlib.util.find_spec("sagemaker") is None:
         python = python_with("sagemaker-sdk", ["sagemaker==3.27.0", "-c", "constraints.txt"], our_packages=True)
-    folder = tmp_path_factory.mktemp("pipelines")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "LEDGERLINE_"))}
     variables = {**kept, "LEDGERLINE_HOME": str(folder / "home"), "HTTPS_PROXY": "http://127.0.0.1:9"}
     script = "import sys\nfrom cli.export_pipeline import export\n" + "".join(
         f"export({name!r}, {str(folder / name)!r}); print('', file=sys.stderr)\n" for name in PROJECTS
     )
+    project = folder / "model_projects" / "tiny"
+    project.mkdir(parents=True)
+    for name, text in TINY.items():
+        (project / name).write_text(text)
+    script += (
+        "from tests.unit.test_pipeline_export import export_pipeline, load_project, platform, Path\n"
+        f"made = export_pipeline(load_project(Path({str(project)!r})), platform(Path({str(folder / 'objects')!r})))\n"
+        f"Path({str(folder / 'tiny')!r}).write_text(made.definition)\n"
+    )
     command = [python, "-c", script]  # one process: importing the SDK takes seconds
     done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     said = done.stderr.split("\n\n")
-    return {name: (json.loads((folder / name).read_text()), said[number]) for number, name in enumerate(PROJECTS)}
+    return {
+        name: (json.loads((folder / name).read_text()), said[number]) for number, name in enumerate((*PROJECTS, "tiny"))
+    }
 
 
 @pytest.fixture(params=PROJECTS)
@@ -197,8 +259,78 @@ def test_what_was_tuned_is_what_is_trained(exported):
     assert "Tune" not in [step["Name"] for step in exported["ticker_ranker"][0]["Steps"]]
 
 
+@dataclass
+class Execution:
+    """One execution of a definition on the embedded server, as SageMaker Pipelines would: step after step."""
+
+    server: Server
+    parameters: dict[str, str]
+    answers: dict[str, Any] = field(default_factory=dict)
+
+    def value(self, given: Any) -> Any:
+        if isinstance(given, list):
+            return [self.value(item) for item in given]
+        if not isinstance(given, dict):
+            return given
+        if set(given) == {"Std:Join"}:
+            return given["Std:Join"]["On"].join(self.value(given["Std:Join"]["Values"]))
+        if set(given) != {"Get"}:
+            return {name: self.value(item) for name, item in given.items()}
+        scope, name, *path = given["Get"].split(".", 2)
+        if scope == "Execution":
+            return "execution-1"
+        return self.parameters[name] if scope == "Parameters" else self.answered(name, *path)
+
+    def answered(self, step: str, path: str) -> Any:
+        found = self.answers[step]
+        for member, key in re.findall(r"([A-Za-z0-9]+)(?:\['([^']+)'\])?", path):
+            found = found[member]
+            if key:
+                found = found[key] if isinstance(found, dict) else {one["OutputName"]: one for one in found}[key]
+        return found
+
+    def run(self, step: Definition) -> None:
+        create, name, describe = CREATES[step["Type"]]
+        client, named = self.server.sagemaker, {name: step["Name"]}
+        getattr(client, xform_name(create))(**named, **self.value(step["Arguments"]))
+
+        def described() -> Any:
+            return getattr(client, xform_name(describe))(**named)
+
+        status = name.replace("Name", "Status")
+        self.answers[step["Name"]] = until(described, lambda answer: answer[status] != "InProgress")
+        assert self.answers[step["Name"]][status] == "Completed", self.answers[step["Name"]].get("FailureReason")
+
+
+def test_an_execution_tunes_trains_evaluates_and_registers_on_the_embedded_server(exported, folder):
+    definition, _ = exported["tiny"]
+    server = Server(folder)
+    try:
+        parameters = {one["Name"]: one.get("DefaultValue", "") for one in definition["Parameters"]}
+        parameters["DatasetUri"] = server.put("s3://ledgerline/given/rows.txt", "x")
+        execution = Execution(server, parameters)
+        *jobs, gate = definition["Steps"]
+        for step in jobs:
+            execution.run(step)
+        assert execution.answers["Train"]["HyperParameters"]["rate"] == "2"
+        (condition,) = gate["Arguments"]["Conditions"]
+        report = execution.answered("Evaluate", "ProcessingOutputConfig.Outputs['report'].S3Output.S3Uri")
+        body = (server.object_root / report.removeprefix("s3://") / "evaluation.json").read_text()
+        assert json.loads(body)["metrics"]["accuracy"] == condition["RightValue"] == 6  # rate 2 x depth 3 x one row
+        (register,) = gate["Arguments"]["IfSteps"]
+        request = execution.value(register["Arguments"])
+        server.sagemaker.create_model_package_group(ModelPackageGroupName=request["ModelPackageGroupName"])
+        arn = server.sagemaker.create_model_package(**request)["ModelPackageArn"]
+        registered = server.sagemaker.describe_model_package(ModelPackageName=arn)
+        assert registered["ModelApprovalStatus"] == "PendingManualApproval"
+        model = registered["InferenceSpecification"]["Containers"][0]["ModelDataUrl"]
+        assert model == execution.answers["Train"]["ModelArtifacts"]["S3ModelArtifacts"]
+    finally:
+        server.stop()
+
+
 def platform(folder: Path) -> SageMaker:
-    return SageMaker(object_store=DirectoryObjectStore(root=str(folder)))
+    return SageMaker(object_store=DirectoryObjectStore(root=str(folder), durable=False))
 
 
 def test_a_gate_of_which_a_pipeline_can_judge_nothing_is_refused(tmp_path):
