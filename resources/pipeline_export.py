@@ -21,6 +21,7 @@ from ledgerline.projects.pipeline import evaluation_spec, preprocessing_spec, tr
 from ledgerline.projects.sections import TEST_CHANNEL
 from ledgerline.projects.tuning import tuning_spec
 from ledgerline.release.gate import GateRule
+from resources.environment import kept_variables
 from resources.sagemaker import SageMaker
 
 _JSON_PATH_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -196,16 +197,17 @@ class _NoSession:
 
 def _sdk(region: str) -> Any:
     """The parts of the SDK that are used (importing it takes seconds), and the step that they lack."""
-    os.environ.setdefault("AWS_DEFAULT_REGION", region)  # the SDK makes clients while it is imported
-    try:
-        from sagemaker.core.workflow import conditions, execution_variables, functions, parameters, properties
-        from sagemaker.mlops.workflow import condition_step, fail_step, pipeline
-        from sagemaker.mlops.workflow import steps as sdk_steps
-    except ImportError as error:
-        raise ConfigurationError(
-            f"A pipeline cannot be exported without the SageMaker SDK ({error}). Install it: "
-            "pip install -e '.[sagemaker-sdk]' -c constraints.txt"
-        ) from error
+    with kept_variables("AWS_DEFAULT_REGION"):
+        os.environ.setdefault("AWS_DEFAULT_REGION", region)  # the SDK makes clients while it is imported
+        try:
+            from sagemaker.core.workflow import conditions, execution_variables, functions, parameters, properties
+            from sagemaker.mlops.workflow import condition_step, fail_step, pipeline
+            from sagemaker.mlops.workflow import steps as sdk_steps
+        except ImportError as error:
+            raise ConfigurationError(
+                f"A pipeline cannot be exported without the SageMaker SDK ({error}). Install it: "
+                "pip install -e '.[sagemaker-sdk]' -c constraints.txt"
+            ) from error
 
     shapes = {
         "PROCESSING": "DescribeProcessingJobResponse",

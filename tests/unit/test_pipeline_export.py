@@ -109,7 +109,7 @@ def exported(folder) -> dict[str, tuple[Definition, str]]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "LEDGERLINE_"))}
     variables = {**kept, "LEDGERLINE_HOME": str(folder / "home"), "HTTPS_PROXY": "http://127.0.0.1:9"}
     script = "import sys\nfrom cli.export_pipeline import export\n" + "".join(
-        f"export({name!r}, {str(folder / name)!r}); print('', file=sys.stderr)\n" for name in PROJECTS
+        f"export({name!r}, {str(folder / name)!r}); print('====', file=sys.stderr)\n" for name in PROJECTS
     )
     project = folder / "model_projects" / "tiny"
     project.mkdir(parents=True)
@@ -123,7 +123,7 @@ def exported(folder) -> dict[str, tuple[Definition, str]]:
     command = [python, "-c", script]  # one process: importing the SDK takes seconds
     done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    said = done.stderr.split("\n\n")
+    said = done.stderr.split("====")
     return {
         name: (json.loads((folder / name).read_text()), said[number]) for number, name in enumerate((*PROJECTS, "tiny"))
     }
