@@ -29,6 +29,9 @@ def parser() -> argparse.ArgumentParser:
     dev.add_argument("--port", type=port, default=3000)
     new = commands.add_parser("new-project", help="write a model project to start from")
     new.add_argument("name", help="lower-case letters, digits, single underscores")
+    pipeline = commands.add_parser("export-pipeline", help="a model project as the definition of a SageMaker Pipeline")
+    pipeline.add_argument("--project", required=True)
+    pipeline.add_argument("--out", default="", help="file to write it to, instead of stdout")
     for name, what in (
         ("approve", "let a registered model go live"),
         ("reject", "keep a registered model from going live"),
@@ -83,6 +86,10 @@ def run(arguments: argparse.Namespace) -> int:
         from resources.environment import ROOT
 
         return new_project(arguments.name, ROOT / "model_projects")
+    if arguments.command == "export-pipeline":
+        from cli.export_pipeline import export
+
+        return export(arguments.project, arguments.out)
     if arguments.command == "dev":
         from cli.dev import dev
 

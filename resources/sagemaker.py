@@ -97,10 +97,16 @@ class SageMaker(ConfigurableResource):
     def run_processing(self, spec: ProcessingSpec, on_log: OnLog) -> ProcessingResult:
         """Run a processing job to its end."""
         name = self._unique(spec.name)
+        with _api_errors(f"processing job {name}"):
+            self._sagemaker().create_processing_job(ProcessingJobName=name, **self.processing_request(spec))
+        described = self._wait_for_job("processing", name, spec.max_seconds, on_log)
+        return ProcessingResult(name, dict(spec.outputs), _seconds(described, "Processing"))
+
+    def processing_request(self, spec: ProcessingSpec) -> dict[str, Any]:
+        """CreateProcessingJob as it is sent, but for the job's name. The project's files are stored for it."""
         code = self._upload_files(spec.source_dir)
         inputs = [_processing_input("code", code)] + [_processing_input(key, uri) for key, uri in spec.inputs.items()]
-        request = {
-            "ProcessingJobName": name,
+        return {
             "RoleArn": self.role_arn,
             "AppSpecification": {
                 "ImageUri": spec.image or self.image,
@@ -115,22 +121,21 @@ class SageMaker(ConfigurableResource):
             },
             "StoppingCondition": {"MaxRuntimeInSeconds": spec.max_seconds},
         }  # fmt: skip
-        with _api_errors(f"processing job {name}"):
-            self._sagemaker().create_processing_job(**request)
-        described = self._wait_for_job("processing", name, spec.max_seconds, on_log)
-        return ProcessingResult(name, dict(spec.outputs), _seconds(described, "Processing"))
 
     def run_training(self, spec: TrainingSpec, on_log: OnLog) -> TrainingResult:
         """Run a training job to its end."""
         name = self._unique(spec.name)
-        definition = self._training_definition(spec)
-        hyperparameters = definition.pop("StaticHyperParameters")
         with _api_errors(f"training job {name}"):
-            self._sagemaker().create_training_job(TrainingJobName=name, HyperParameters=hyperparameters, **definition)
+            self._sagemaker().create_training_job(TrainingJobName=name, **self.training_request(spec))
         described = self._wait_for_job("training", name, spec.max_seconds, on_log)
         uri = described["ModelArtifacts"]["S3ModelArtifacts"]
         metrics = {item["MetricName"]: float(item["Value"]) for item in described.get("FinalMetricDataList", [])}
         return TrainingResult(name, uri, self._digest(uri), metrics, _seconds(described, "Training"))
+
+    def training_request(self, spec: TrainingSpec) -> dict[str, Any]:
+        """CreateTrainingJob as it is sent, but for the job's name. The project's files are stored for it."""
+        definition = self._training_definition(spec)
+        return {"HyperParameters": definition.pop("StaticHyperParameters"), **definition}
 
     def _training_definition(self, spec: TrainingSpec) -> dict[str, Any]:
         """What a training job and the trials of a tuning job have in common, as CreateHyperParameterTuningJob takes it."""
@@ -157,6 +162,21 @@ class SageMaker(ConfigurableResource):
     def run_tuning(self, spec: TuningSpec, on_log: OnLog) -> TuningResult:
         """Run a tuning job to its end; every trial that ends is a line of the log."""
         name = self._unique(spec.training.name, _TUNING_NAME)
+        with _api_errors(f"tuning job {name}"):
+            self._sagemaker().create_hyper_parameter_tuning_job(
+                HyperParameterTuningJobName=name, **self.tuning_request(spec)
+            )
+        described = self._wait_for_tuning(name, spec, on_log)
+        best = described["BestTrainingJob"]
+        return TuningResult(
+            name,
+            _read_values(best["TunedHyperParameters"], spec.ranges),
+            float(best["FinalHyperParameterTuningJobObjectiveMetric"]["Value"]),
+            self._trials(name, spec),
+        )
+
+    def tuning_request(self, spec: TuningSpec) -> dict[str, Any]:
+        """CreateHyperParameterTuningJob as it is sent, but for the job's name. The project's files are stored for it."""
         definition = self._training_definition(spec.training)
         for key in spec.ranges:
             definition["StaticHyperParameters"].pop(key, None)  # AWS refuses a name that is also tuned
@@ -174,21 +194,7 @@ class SageMaker(ConfigurableResource):
             "TrainingJobEarlyStoppingType": "Auto" if spec.early_stopping else "Off",
             "RandomSeed": spec.seed,
         }
-        client = self._sagemaker()
-        with _api_errors(f"tuning job {name}"):
-            client.create_hyper_parameter_tuning_job(
-                HyperParameterTuningJobName=name,
-                HyperParameterTuningJobConfig=config,
-                TrainingJobDefinition=definition,
-            )
-        described = self._wait_for_tuning(name, spec, on_log)
-        best = described["BestTrainingJob"]
-        return TuningResult(
-            name,
-            _read_values(best["TunedHyperParameters"], spec.ranges),
-            float(best["FinalHyperParameterTuningJobObjectiveMetric"]["Value"]),
-            self._trials(name, spec),
-        )
+        return {"HyperParameterTuningJobConfig": config, "TrainingJobDefinition": definition}
 
     def _wait_for_tuning(self, name: str, spec: TuningSpec, on_log: OnLog) -> dict[str, Any]:
         """Log trials as they end. Raises JobFailed unless one of them is the best, PlatformFailure if it never ends."""
@@ -328,12 +334,29 @@ class SageMaker(ConfigurableResource):
         for package in self.list_packages(group):
             if package.model_uri == model_uri and dict(package.metadata) == properties:
                 return package.arn
+        text = description or f"model {model_digest[:12]}"
+        request = self.package_request(group, model_uri, text, properties, report_uri=report_uri, image=image)
+        with _api_errors(f"model package of {group}"):
+            self._ensure_group(group)
+            return str(self._sagemaker().create_model_package(**request)["ModelPackageArn"])
+
+    def package_request(
+        self,
+        group: str,
+        model_uri: str,
+        description: str,
+        properties: Mapping[str, str],
+        *,
+        report_uri: str | None = None,
+        image: str | None = None,
+    ) -> dict[str, Any]:
+        """CreateModelPackage as it is sent: a version that waits for its approval."""
         container = {"Image": image or self.image, "ModelDataUrl": model_uri, "Environment": _serving_environment(None)}
         request: dict[str, Any] = {
             "ModelPackageGroupName": self._name(group),
-            "ModelPackageDescription": description or f"model {model_digest[:12]}",
+            "ModelPackageDescription": description,
             "ModelApprovalStatus": "PendingManualApproval",
-            "CustomerMetadataProperties": properties,
+            "CustomerMetadataProperties": dict(properties),
             "InferenceSpecification": {
                 "Containers": [container],
                 "SupportedContentTypes": ["application/json"],
@@ -343,9 +366,7 @@ class SageMaker(ConfigurableResource):
         if report_uri is not None:
             statistics = {"ContentType": "application/json", "S3Uri": report_uri}
             request["ModelMetrics"] = {"ModelQuality": {"Statistics": statistics}}
-        with _api_errors(f"model package of {group}"):
-            self._ensure_group(group)
-            return str(self._sagemaker().create_model_package(**request)["ModelPackageArn"])
+        return request
 
     def set_approval(self, package_arn: str, status: ApprovalStatus, description: str) -> None:
         """Set the approval status of a version; the description is cut at AWS's 1024 characters."""
@@ -489,10 +510,8 @@ class SageMaker(ConfigurableResource):
             changed_at=described["LastModifiedTime"],
         )
 
-    def invocations(self, endpoint: str, since: datetime) -> int | None:
-        """The sum of CloudWatch's metric Invocations; None where there is no CloudWatch that counts (embedded)."""
-        if self.local_home is not None:
-            return None
+    def invocations(self, endpoint: str, since: datetime) -> int:
+        """The sum of CloudWatch's metric Invocations over whole hours, the one of `since` with them."""
         name, now = self._name(endpoint), datetime.now(timezone.utc)
         hours = max(1, math.ceil((now - since).total_seconds() / 3600))
         with _api_errors(f"metrics of endpoint {name}"):

@@ -203,31 +203,33 @@ def prepare(pipeline: Pipeline, dataset: StoredDataset) -> dict[str, str]:
     refuse_leaks(rows, config.dataset, most=config.gate.max_single_feature_score, project=project.name)
     prefix = pipeline.uri("runs", pipeline.run, "channels", dataset.digest)
     channels = {name: f"{prefix}/{name}" for name in config.dataset.channels}
-    pipeline.platform.run_processing(
-        ProcessingSpec(
-            name=f"{project.aws_name}-preprocessing",
-            source_dir=project.folder,
-            script="preprocessing.py",
-            inputs={"dataset": dataset.uri},
-            outputs=channels,
-            image=config.image,
-            instance_type=config.instance_type,
-        ),
-        pipeline.log,
-    )
+    pipeline.platform.run_processing(preprocessing_spec(project, dataset.uri, channels), pipeline.log)
     return channels
 
 
+def preprocessing_spec(project: ModelProject, dataset_uri: str, channels: Mapping[str, str]) -> ProcessingSpec:
+    """preprocessing.py on a stored training set."""
+    return ProcessingSpec(
+        name=f"{project.aws_name}-preprocessing",
+        source_dir=project.folder,
+        script="preprocessing.py",
+        inputs={"dataset": dataset_uri},
+        outputs=channels,
+        image=project.config.image,
+        instance_type=project.config.instance_type,
+    )
+
+
 def training_spec(
-    pipeline: Pipeline, channels: Mapping[str, str], hyperparameters: Mapping[str, object]
+    project: ModelProject, channels: Mapping[str, str], hyperparameters: Mapping[str, object], output_uri: str
 ) -> TrainingSpec:
     """train.py on every channel but `test`."""
-    project, config = pipeline.project, pipeline.project.config
+    config = project.config
     return TrainingSpec(
         name=f"{project.aws_name}-train",
         source_dir=project.folder,
         inputs={name: uri for name, uri in channels.items() if name != TEST_CHANNEL},
-        output_uri=pipeline.uri("runs", pipeline.run, "training"),
+        output_uri=output_uri,
         hyperparameters=hyperparameters,
         metrics={metric.name: metric.regex for metric in config.metrics if metric.regex},
         image=config.image,
@@ -245,7 +247,8 @@ def train(
     project = pipeline.project
     channels = prepare(pipeline, dataset)
     given = project.config.hyperparameters if hyperparameters is None else hyperparameters
-    trained = pipeline.platform.run_training(training_spec(pipeline, channels, given), pipeline.log)
+    output = pipeline.uri("runs", pipeline.run, "training")
+    trained = pipeline.platform.run_training(training_spec(project, channels, given, output), pipeline.log)
     body = pipeline.objects.get(trained.model_uri)
     digest = model_digest(body)
     # Kept by digest: a later run that trains the same model finds, and had somebody changed it mends, the same object.
@@ -355,24 +358,7 @@ def _run_evaluation(
         )
     check_unchanged(project)
     output = pipeline.uri("runs", pipeline.run, "evaluation", digest, trained.data_digest)
-    pipeline.platform.run_processing(
-        ProcessingSpec(
-            name=f"{project.aws_name}-evaluation",
-            source_dir=project.folder,
-            script="evaluation.py",
-            inputs={"model": model_uri, "test": trained.test_uri},
-            outputs={"report": output},
-            # Given after the platform's own --output-dir, so that these count.
-            arguments=(
-                *("--model-dir", f"{CONTAINER}/input/model"),
-                *("--test-dir", f"{CONTAINER}/input/test"),
-                *("--output-dir", f"{CONTAINER}/output/report"),
-            ),
-            image=project.config.image,
-            instance_type=project.config.instance_type,
-        ),
-        pipeline.log,
-    )
+    pipeline.platform.run_processing(evaluation_spec(project, model_uri, trained.test_uri, output), pipeline.log)
     report = _stamped(_written(pipeline, f"{output}/evaluation.json"), digest, trained.data_digest, project.name)
     report_uri = pipeline.uri("evaluations", digest, f"{report.digest}.json")
     pipeline.objects.put(report_uri, report.to_json())
@@ -389,6 +375,25 @@ def _run_evaluation(
     )
     _append_if_new(pipeline.ledger, record, latest_evaluation(pipeline.records(), digest, trained.data_digest))
     return report, report_uri, requests_uri
+
+
+def evaluation_spec(project: ModelProject, model_uri: str, test_uri: str, output_uri: str) -> ProcessingSpec:
+    """evaluation.py on a model and test rows."""
+    return ProcessingSpec(
+        name=f"{project.aws_name}-evaluation",
+        source_dir=project.folder,
+        script="evaluation.py",
+        inputs={"model": model_uri, "test": test_uri},
+        outputs={"report": output_uri},
+        # Given after the platform's own --output-dir, so that these count.
+        arguments=(
+            *("--model-dir", f"{CONTAINER}/input/model"),
+            *("--test-dir", f"{CONTAINER}/input/test"),
+            *("--output-dir", f"{CONTAINER}/output/report"),
+        ),
+        image=project.config.image,
+        instance_type=project.config.instance_type,
+    )
 
 
 def _written(pipeline: Pipeline, uri: str) -> bytes:

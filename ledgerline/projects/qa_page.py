@@ -47,7 +47,7 @@ class QaPage:
     verdict: Verdict
     models: Sequence[Compared]
     digests: Mapping[str, str]  # what -> digest or address
-    approve: str  # the command
+    approve: str = ""  # the command; "" before the model is registered
     decisions: str = ""
     known: tuple[EvaluationReport, EvaluationReport] | None = None
     live_digest: str | None = None
@@ -187,7 +187,7 @@ _PAGE = """\
 <!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>QA report: {{ page.project }} {{ report.model_digest[:12] }}</title>
+<title>{{ "QA report" if page.approve else "Evaluation" }}: {{ page.project }} {{ report.model_digest[:12] }}</title>
 <style>
 body{font:14px/1.45 system-ui,sans-serif;margin:2em auto;max-width:70em;padding:0 1em;color:#222}
 table{border-collapse:collapse;margin:.5em 0 1.5em}
@@ -207,7 +207,7 @@ code{background:#f3f3f3;padding:.1em .3em;overflow-wrap:anywhere}
 <td class="{{ 'passed' if one.passed else 'failed' }}">{{ "passed" if one.passed else "FAILED" }}</td>
 <td>{{ one.reason }}</td></tr>
 {% endfor %}</table>
-<p>To approve: <code>{{ page.approve }}</code></p>
+{% if page.approve %}<p>To approve: <code>{{ page.approve }}</code></p>{% endif %}
 {% if page.decisions %}<p>Decided so far:</p><pre>{{ page.decisions }}</pre>{% endif %}
 <h2>New data</h2>
 <p>The test rows of the candidate's training set ({{ report.data_digest[:12] }}){% if page.live_digest == report.model_digest %}.

@@ -1,16 +1,43 @@
-"""What a reviewer gets of a candidate: the QA page, made of what the ledger and the object store have, and kept there."""
+"""What a reviewer gets of a candidate, as a page made of what the ledger and the object store have: at its evaluation, and
+with the answers of QA."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
-from ledgerline.projects.comparison import compared_models, known_data
-from ledgerline.projects.pipeline import QA_REQUESTS, Pipeline, QaReport
+from ledgerline.projects.comparison import Compared, compared_models, known_data
+from ledgerline.projects.pipeline import QA_REQUESTS, Evaluation, Pipeline, QaReport, TrainedModel
 from ledgerline.projects.qa_page import QaPage, qa_page
 from ledgerline.release.approvals import describe_decisions
 from ledgerline.release.deploy import recorded_reports
 from ledgerline.release.gate import judge
-from ledgerline.release.releases import Candidate, approvals, approve_command
+from ledgerline.release.releases import Candidate, approvals, approve_command, current_release
+
+
+def evaluation_page(pipeline: Pipeline, trained: TrainedModel, found: Evaluation, models: Sequence[Compared]) -> bytes:
+    """The page of an evaluation, also of a model that its gate refuses and that QA never serves."""
+    records, project = pipeline.records(), pipeline.project
+    live = current_release(records)
+    page = QaPage(
+        project=project.name,
+        description=project.config.description,
+        owner=project.config.owner,
+        at=pipeline.clock(),
+        verdict=found.verdict,
+        models=models,
+        digests={
+            "model": trained.model_digest,
+            "live model": live.model_digest if live else "nothing is live",
+            "report": found.report.digest,
+            "test rows": trained.data_digest,
+            "policy": project.policy.digest,
+            "training job": trained.training_job,
+        },
+        known=known_data(records, pipeline.objects, found.report),
+        live_digest=live.model_digest if live else None,
+    )
+    return qa_page(page).encode()
 
 
 def store_qa_page(pipeline: Pipeline, candidate: Candidate, found: QaReport) -> tuple[str, bytes]:

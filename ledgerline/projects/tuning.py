@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from ledgerline.errors import ConfigurationError
 from ledgerline.projects.config import ModelProject
 from ledgerline.projects.pipeline import Pipeline, StoredDataset, prepare, training_spec
-from ledgerline.projects.sections import Range, did_you_mean, nearest
-from ledgerline.release.model_platform import Trial, TuningRange, TuningSpec, Value
+from ledgerline.projects.sections import Range, Tuning, did_you_mean, nearest
+from ledgerline.release.model_platform import TrainingSpec, Trial, TuningRange, TuningSpec, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +33,9 @@ def tune(pipeline: Pipeline, dataset: StoredDataset) -> tuple[TunedHyperparamete
     tuning = config.tuning
     if tuning is None:
         raise ConfigurationError(f"{project.name} has no `tuning` in config.yaml. Write it, or materialize its model.")
-    directions = {metric.name: metric.direction for metric in config.metrics}
-    found = pipeline.platform.run_tuning(
-        TuningSpec(
-            training=training_spec(pipeline, prepare(pipeline, dataset), config.hyperparameters),
-            metric=tuning.metric,
-            maximize=directions[tuning.metric] == "maximize",
-            ranges={name: _range(one) for name, one in tuning.ranges.items()},
-            strategy=tuning.strategy,
-            trials=tuning.trials,
-            parallel=tuning.parallel,
-            early_stopping=tuning.early_stopping,
-        ),
-        pipeline.log,
-    )
+    channels, output = prepare(pipeline, dataset), pipeline.uri("runs", pipeline.run, "training")
+    training = training_spec(project, channels, config.hyperparameters, output)
+    found = pipeline.platform.run_tuning(tuning_spec(project, tuning, training), pipeline.log)
     best = TunedHyperparameters(
         values=dict(found.values),
         metric=tuning.metric,
@@ -56,6 +45,21 @@ def tune(pipeline: Pipeline, dataset: StoredDataset) -> tuple[TunedHyperparamete
         tuning_job=found.job_name,
     )
     return best, found.trials
+
+
+def tuning_spec(project: ModelProject, tuning: Tuning, training: TrainingSpec) -> TuningSpec:
+    """The search that config.yaml asks for, over this training."""
+    directions = {metric.name: metric.direction for metric in project.config.metrics}
+    return TuningSpec(
+        training=training,
+        metric=tuning.metric,
+        maximize=directions[tuning.metric] == "maximize",
+        ranges={name: _range(one) for name, one in tuning.ranges.items()},
+        strategy=tuning.strategy,
+        trials=tuning.trials,
+        parallel=tuning.parallel,
+        early_stopping=tuning.early_stopping,
+    )
 
 
 def _range(one: Range) -> TuningRange:

@@ -295,8 +295,8 @@ class ModelPlatform(Protocol):
         """
         ...
 
-    def invocations(self, endpoint: str, since: datetime) -> int | None:
-        """How many requests the endpoint got since then; None where the platform does not count them."""
+    def invocations(self, endpoint: str, since: datetime) -> int:
+        """How many requests the endpoint got since then; counted by the hour, so rather too many than too few."""
         ...
 
     def describe_endpoint(self, endpoint: str) -> EndpointState | None: ...

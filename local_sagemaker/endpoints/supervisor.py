@@ -19,6 +19,7 @@ from local_sagemaker import contract
 from local_sagemaker.endpoints.alarms import Alarms
 from local_sagemaker.endpoints.artifacts import Artifacts
 from local_sagemaker.endpoints.deployment import Plan, plan
+from local_sagemaker.endpoints.hours import WRITE_SECONDS, Hours
 from local_sagemaker.endpoints.metrics import Metrics
 from local_sagemaker.endpoints.options import Options
 from local_sagemaker.endpoints.update import Shift, Update
@@ -75,6 +76,7 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self.routes: dict[str, Route | Shift] = {}
         self.metrics = Metrics()
+        self.hours = Hours(platform.store, self.metrics)
         self.alarms = Alarms(platform.store, self.metrics)
 
     def begin(self, name: str) -> None:
@@ -107,7 +109,9 @@ class Supervisor:
             for fleet in fleets:
                 fleet.start_until_ready()
         await self._loop.run_in_executor(None, self._artifacts.keep_only, served)
+        await self._loop.run_in_executor(None, self.hours.forget_old)
         self._spawn(self._watch_alarms())
+        self._spawn(self._write_hours())
 
     async def close(self) -> None:
         """Drain every endpoint, all at once. An update under way is given up: the next server keeps the old release."""
@@ -115,6 +119,7 @@ class Supervisor:
             task.cancel()
         await asyncio.gather(*(fleet.drain() for route in self.routes.values() for fleet in route.fleets))
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._loop.run_in_executor(None, self.hours.write)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -128,6 +133,14 @@ class Supervisor:
                 self.alarms.evaluate_due()
             except Exception:  # noqa: BLE001 - the other alarms, and the next second, must not suffer
                 _log.exception("the alarms could not be evaluated")
+
+    async def _write_hours(self) -> None:
+        while True:
+            await asyncio.sleep(WRITE_SECONDS)
+            try:
+                await self._loop.run_in_executor(None, self.hours.write)
+            except Exception:  # noqa: BLE001 - what was counted is written the next time
+                _log.exception("the counts of requests could not be written")
 
     async def _deploy(self, name: str) -> None:
         """Start the pending release beside the live one; let it take over when it is healthy and its update went well.

@@ -12,7 +12,9 @@ from typing import Any
 
 from local_sagemaker import ACCOUNT
 from local_sagemaker.endpoints.alarms import KIND, OPERATORS, set_state
-from local_sagemaker.endpoints.metrics import KEPT_SECONDS, UNITS
+from local_sagemaker.endpoints.hours import HOUR
+from local_sagemaker.endpoints.hours import KEPT_SECONDS as HOURS_KEPT_SECONDS
+from local_sagemaker.endpoints.metrics import KEPT_SECONDS, NAMESPACE, UNITS, Distribution
 from local_sagemaker.errors import ServiceError
 from local_sagemaker.operations import common
 from local_sagemaker.platform import Platform
@@ -167,11 +169,17 @@ def get_metric_statistics(platform: Platform, request: dict[str, Any]) -> dict[s
             "InvalidParameterCombination",
             f"This range holds more than {DATAPOINTS} datapoints; ask for a longer Period or a shorter range.",
         )
-    points, dimensions = [], _dimensions(request)
-    now = int(platform.now())
-    kept = range(int(max(start, now - KEPT_SECONDS)) // period * period, math.ceil(min(end, now + 1)), period)
-    for at in kept:
-        found = platform.endpoints.metrics.window(request["Namespace"], metric, dimensions, at, at + period)
+    points, dimensions, now = [], _dimensions(request), int(platform.now())
+    of_endpoint = request["Namespace"] == NAMESPACE and metric == "Invocations"
+    by_hour = of_endpoint and period % HOUR == 0 and set(dimensions) == {"EndpointName", "VariantName"}
+    if by_hour:
+        counts = platform.endpoints.hours.counts(dimensions["EndpointName"], dimensions["VariantName"])
+    kept_seconds = HOURS_KEPT_SECONDS if by_hour else KEPT_SECONDS
+    for at in range(int(max(start, now - kept_seconds)) // period * period, math.ceil(min(end, now + 1)), period):
+        if by_hour:
+            found = _ones(sum(count for hour, count in counts.items() if at <= hour < at + period))
+        else:
+            found = platform.endpoints.metrics.window(request["Namespace"], metric, dimensions, at, at + period)
         if found is not None and request.get("Unit", UNITS[metric]) == UNITS[metric]:
             point: dict[str, Any] = {"Timestamp": at, "Unit": UNITS[metric]}
             point |= {statistic: found.statistic(statistic) for statistic in plain}
@@ -179,6 +187,13 @@ def get_metric_statistics(platform: Platform, request: dict[str, Any]) -> dict[s
                 point["ExtendedStatistics"] = {statistic: found.statistic(statistic) for statistic in extended}
             points.append(point)
     return {"Label": metric, "Datapoints": points}
+
+
+def _ones(count: int) -> Distribution | None:
+    """So many requests as values of the metric Invocations, which are all 1."""
+    found = Distribution()
+    found.add(1.0, count)
+    return found if count else None
 
 
 def _invalid(message: str) -> ServiceError:

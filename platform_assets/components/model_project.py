@@ -373,6 +373,7 @@ def _tuned_hyperparameters(project: ModelProject) -> dg.AssetsDefinition:
             project.name, dagster_run_id=context.run.run_id, tags={"tuning_job": tuned.tuning_job}
         ) as run:
             run.params({f"tuned.{name}": value for name, value in tuned.values.items()})
+            run.metrics({f"tuned.{tuned.metric}": tuned.score})
             run.artifact("trials.json", canonical_json([asdict(trial) for trial in trials]))
         record = TunedProvenance(**asdict(tuned))
         return dg.MaterializeResult(
@@ -498,6 +499,7 @@ def _evaluation(project: ModelProject) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         from ledgerline.projects.comparison import compared_models, comparison_rows
         from ledgerline.projects.pipeline import evaluate
+        from ledgerline.projects.review import evaluation_page
         from ledgerline.release.canonical import canonical_json
         from platform_assets.components.reports import comparison
 
@@ -507,11 +509,13 @@ def _evaluation(project: ModelProject) -> dg.AssetsDefinition:
         with permanent_failures(context), _experiment_fails_too(experiments, project, context, "evaluation"):
             found = evaluate(pipeline, trained)
             models = compared_models(pipeline.records(), object_store, found.report)
+            page = evaluation_page(pipeline, trained, found, models)
         tags = {"model_digest": trained.model_digest, "verdict": found.verdict.summary}
         with experiments.run(project.name, dagster_run_id=context.run.run_id, tags=tags) as run:
             run.metrics({name: value for name, value in found.report.metrics.items() if value is not None})
             run.artifact("evaluation.json", found.report.to_json())
             run.artifact("comparison.json", canonical_json(comparison_rows(models)))
+            run.artifact("evaluation.html", page)
         metadata = {**_evaluation_metadata(found), **comparison(models), "experiment run": run.run_id}
         return dg.MaterializeResult(data_version=dg.DataVersion(found.report.digest), metadata=metadata)
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +32,7 @@ from ledgerline.release.model_platform import (
 from ledgerline.release.rollout import AlarmRule, Rollout
 from local_sagemaker import daemon
 from local_sagemaker.home import Home
+from resources.environment import ROOT
 from resources.object_store import DirectoryObjectStore
 from resources.sagemaker import SageMaker
 
@@ -366,17 +370,20 @@ def test_an_endpoint_that_never_served_can_be_deployed_again(
     assert platform.invoke("fresh-qa", b"[]").model_digest == digest
 
 
-def test_a_killed_server_is_started_again_by_the_next_call(
-    platform: ModelPlatform, project: Path, objects: DirectoryObjectStore, folder: Path
-) -> None:
-    uri, digest = trained(platform, project, objects)
-    platform.deploy("restarted-qa", uri)
-    home = Home(folder / "sagemaker")
+def killed(home: Home) -> None:
     running = home.running()
     assert running is not None
     os.kill(running.pid, signal.SIGKILL)
     while home.locked():
         time.sleep(0.01)
+
+
+def test_a_killed_server_is_started_again_by_the_next_call(
+    platform: ModelPlatform, project: Path, objects: DirectoryObjectStore, folder: Path
+) -> None:
+    uri, digest = trained(platform, project, objects)
+    platform.deploy("restarted-qa", uri)
+    killed(Home(folder / "sagemaker"))
     assert platform.invoke("restarted-qa", b"[1]").model_digest == digest
 
 
@@ -405,3 +412,56 @@ def test_a_proxy_a_profile_and_an_endpoint_of_the_shell_are_not_for_the_embedded
         object_store=objects, local_home=str(folder / "sagemaker"), local_object_root=objects.root, region="eu-west-1"
     )
     assert again.describe_endpoint("nobody") is None
+
+
+def test_requests_of_the_last_days_are_counted_across_a_kill(
+    platform: ModelPlatform, project: Path, objects: DirectoryObjectStore, folder: Path
+) -> None:
+    uri, digest = trained(platform, project, objects)
+    platform.deploy("counted-qa", uri, model_digest=digest)
+    since = datetime.now(timezone.utc) - timedelta(days=3)
+    assert platform.invocations("counted-qa", since) == 0
+    for _ in range(3):
+        platform.invoke("counted-qa", b"[1]")
+    assert platform.invocations("counted-qa", since) == 3
+    killed(Home(folder / "sagemaker"))
+    assert platform.invocations("counted-qa", since) == 3
+    platform.invoke("counted-qa", b"[1]")
+    assert platform.invocations("counted-qa", since) == 4
+    assert platform.invocations("nobody", since) == 0
+    platform.delete_endpoint("counted-qa")
+
+
+def test_the_shadow_of_the_documentation_changes_no_answer_is_noticed_and_is_taken_away(
+    platform: ModelPlatform, project: Path, objects: DirectoryObjectStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages = []
+    for rate in (0.5, 0.9):
+        uri, digest = trained(platform, project, objects, rate)
+        packages.append((platform.register("shadowed", uri, model_digest=digest), digest))
+    (live, served), (candidate, _) = packages
+    platform.set_approval(live, "Approved", "why")
+    released = platform.deploy("shadowed", live, capture_percent=100)
+    for name, value in daemon.environment(folder / "sagemaker").items():
+        monkeypatch.setenv(name, value)
+    page = (ROOT / "docs" / "model-projects.md").read_text()
+    (script,) = re.findall(r"```python\n(import boto3.*?)```", page, flags=re.DOTALL)
+    script = re.sub(r'(?m)^live = ".*"$', f'live = "{released.endpoint}"', script)
+    script = re.sub(r'(?m)^candidate = ".*"$', f'candidate = "{candidate}"', script)
+    script = re.sub(r"(?m)^share = [0-9.]+", "share = 1.0", script)
+    found: dict[str, Any] = {}
+    exec(compile(script, "model-projects.md", "exec"), found)
+    sagemaker = found["sagemaker"]
+    sagemaker.get_waiter("endpoint_in_service").wait(
+        EndpointName=released.endpoint, WaiterConfig={"Delay": 0.1, "MaxAttempts": 300}
+    )
+    described = sagemaker.describe_endpoint(EndpointName=released.endpoint)
+    assert [variant["VariantName"] for variant in described["ShadowProductionVariants"]] == ["Candidate"]
+    assert [platform.invoke("shadowed", b"[1]").model_digest for _ in range(5)] == [served] * 5
+    state = platform.describe_endpoint("shadowed")
+    assert state is not None
+    assert (state.config_name == released.config_name, state.model_digest) == (False, served)  # what drift compares
+    platform.deploy("shadowed", live)  # as a restore does
+    described = sagemaker.describe_endpoint(EndpointName=released.endpoint)
+    assert (described["EndpointStatus"], described.get("ShadowProductionVariants")) == ("InService", None)
+    platform.delete_endpoint("shadowed")

@@ -237,7 +237,18 @@ def test_model_and_evaluation_are_logged_as_experiments(graph):
     assert trained.logged["model_digest"] == latest_candidate(graph.world.records()).model_digest
     assert b'"accuracy":0.95' in evaluated.logged["evaluation.json"]
     assert b'"model":"candidate"' in evaluated.logged["comparison.json"]
+    page = evaluated.logged["evaluation.html"].decode()
+    assert "passed 2 of 2 rules" in page
+    assert "<figcaption>Calibration</figcaption><svg" in page
+    assert "To approve" not in page  # it is not registered yet
     assert asked.logged["qa_report.html"].startswith(b"<!doctype html>")
+
+
+def test_the_page_of_a_model_that_its_gate_refuses_is_an_experiments_artifact_too(graph):
+    graph.world.platform.accuracy = 0.5
+    graph.materialize()
+    page = graph.experiments.runs[1][1].logged["evaluation.html"].decode()
+    assert "FAILED" in page
 
 
 def test_the_evaluation_shows_rules_metrics_slices_and_the_calibration_plot(graph):

@@ -102,7 +102,7 @@ def test_the_experiment_keeps_the_best_values_and_every_trial(tmp_path):
     graph = graph_of(tmp_path, TUNED)
     graph.materialize("training_set", "tuned_hyperparameters")
     ((_, run),) = graph.experiments.runs
-    assert run.logged["tuned.rate"] == 0.4
+    assert (run.logged["tuned.rate"], run.logged["tuned.accuracy"]) == (0.4, 0.81)
     assert [trial["values"] for trial in json.loads(run.logged["trials.json"])] == [{"rate": 0.2}, {"rate": 0.4}]
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from jobs.releases import release_jobs, tidy_endpoints_job
 from ledgerline.release.deploy import deploy_release
+from ledgerline.release.model_platform import PlatformFailure
 from platform_assets.provenance import DayProvenance
 from platform_assets.releases import release_ledger_asset
 from sensors.releases import mappings_after_release, release_drift, release_ledger_rows
@@ -187,6 +188,10 @@ def test_the_withdraw_job_takes_an_approval_back(world):
     assert world.records()[-1].decision == "withdraw"
 
 
+def throttled(endpoint: str, since: object) -> int:
+    raise PlatformFailure("the requests cannot be counted. Try again.")
+
+
 def test_one_projects_trouble_does_not_keep_the_other_steps_from_deleting(world):
     world.write_config(CONFIG + "serving: {qa_hours: 1, idle_hours: 1}\n")
     released(world, "a")
@@ -195,6 +200,7 @@ def test_one_projects_trouble_does_not_keep_the_other_steps_from_deleting(world)
             world.platform.deploy(endpoint, world.records()[1].model_uri)
         state = world.platform.endpoints[endpoint]
         world.platform.endpoints[endpoint] = dataclasses.replace(state, changed_at=world.now)
+    world.platform.invocations = throttled
     result = run_job(world, tidy_endpoints_job([world.project]))
-    assert not result.success  # nobody counts the requests of this platform
+    assert not result.success
     assert set(world.platform.endpoints) == {"demo"}

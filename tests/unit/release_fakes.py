@@ -102,7 +102,7 @@ class FakePlatform:
     calls: list[str] = field(default_factory=list)
     jobs: list[str] = field(default_factory=list)
     configs: int = 0
-    requests: int | None = None  # that each endpoint is said to have got
+    requests: int = 0  # that each endpoint is said to have got
 
     def _fault(self, name: str) -> bool:
         if name in self.faults:
@@ -216,7 +216,7 @@ class FakePlatform:
         state = self.endpoints[endpoint]
         return Answer(b'{"y": 1}', "application/json", state.model_digest, "AllTraffic")
 
-    def invocations(self, endpoint: str, since: datetime) -> int | None:
+    def invocations(self, endpoint: str, since: datetime) -> int:
         return self.requests
 
     def delete_endpoint(self, endpoint: str) -> None:

@@ -21,7 +21,13 @@ PLACEHOLDER = re.compile(r"[<>*{}]|\.\.\.")
 ENDINGS = (".py", ".md", ".yaml", ".yml", ".toml", ".json", ".txt")
 # A file that is named alone may lie anywhere in these folders; some are written by jobs and by commands only.
 BY_NAME = {path.name for folder in sorted(FOLDERS) for path in (ROOT / folder).rglob("*") if path.is_file()}
-WRITTEN_LATER = {"comparison.json", "evaluation.json", "schema.json", "trials.json"}
+WRITTEN_LATER = {
+    "comparison.json",
+    "evaluation.html",
+    "evaluation.json",
+    "schema.json",
+    "trials.json",
+}
 
 
 def pages() -> list:

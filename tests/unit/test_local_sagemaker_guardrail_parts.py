@@ -20,6 +20,7 @@ from local_sagemaker import cbor, protocol
 from local_sagemaker.endpoints import drift
 from local_sagemaker.endpoints.alarms import Alarms, State, decide
 from local_sagemaker.endpoints.deployment import Plan, plan
+from local_sagemaker.endpoints.hours import HOUR, KEPT_SECONDS, Hours
 from local_sagemaker.endpoints.metrics import DRIFT, DRIFT_NAMESPACE, NAMESPACE, Distribution, Metrics
 from local_sagemaker.endpoints.options import Options
 from local_sagemaker.endpoints.supervisor import Route
@@ -56,6 +57,31 @@ def test_a_percentile_is_right_to_two_percent_and_within_the_extremes() -> None:
     assert (found.statistic("Minimum"), found.statistic("Maximum")) == (values[0], values[-1])
     assert found.statistic("Average") == pytest.approx(sum(values) / 5000)
     assert Distribution().percentile(99) == 0.0
+
+
+def test_requests_are_counted_by_the_hour_across_restarts_and_forgotten_in_time(tmp_path: Path) -> None:
+    clock, store = Clock(), Store(tmp_path / "state.db")
+
+    def served(times: int) -> Hours:
+        """A server that was started anew, and how often it answered."""
+        metrics = Metrics(clock)
+        series = metrics.attach("fleet", "e", "v", "c1")
+        for _ in range(times):
+            series.record(200, 1000.0, 10.0, b"1")
+        return Hours(store, metrics, clock)
+
+    hours = served(3)
+    for _ in range(2):  # what was written once is not added again
+        hours.write()
+    assert served(0).counts("e", "v") == {0: 3}
+    clock.now += HOUR
+    assert served(2).counts("e", "v") == {0: 3, HOUR: 2}
+    assert served(1).counts("e", "v") == {0: 3, HOUR: 3}
+    assert served(0).counts("e", "other") == {}
+    clock.now = KEPT_SECONDS + HOUR - 1
+    hours = served(0)
+    hours.forget_old()
+    assert hours.counts("e", "v") == {HOUR: 3}
 
 
 def test_errors_are_zero_or_one_per_request_so_that_their_average_is_a_rate() -> None:

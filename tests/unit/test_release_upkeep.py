@@ -144,7 +144,7 @@ def test_a_qa_endpoint_is_deleted_after_its_hours_and_not_before(tmp_path):
     assert delete_old_qa(world.deployer()) is None
 
 
-def idle(world: World, requests: int | None = 0) -> None:
+def idle(world: World, requests: int = 0) -> None:
     released(world, "a")
     changed(world, changed_at=world.now)
     world.platform.requests = requests
@@ -171,14 +171,6 @@ def test_one_that_was_asked_or_deployed_lately_stays(tmp_path):
     world.platform.requests = 0
     changed(world, changed_at=world.now - timedelta(hours=71))
     assert delete_idle_live(world.deployer()) is None
-
-
-def test_where_nobody_counts_requests_no_endpoint_is_called_idle(tmp_path):
-    world = World(tmp_path, PRICED)
-    idle(world, requests=None)
-    with pytest.raises(LedgerlineError, match=r"Remove serving\.idle_hours of demo"):
-        delete_idle_live(world.deployer())
-    assert world.platform.serves() is not None
 
 
 def test_an_endpoint_that_drifted_is_not_deleted_as_idle(tmp_path):
