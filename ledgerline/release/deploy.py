@@ -156,6 +156,14 @@ def _live_report(
             f"{candidate.model_digest[:12]}, so nothing shows that the candidate is not worse. "
             f"Materialize {project.name}/evaluation and model_version again.",
         )
+    own = latest_evaluation(records, candidate.model_digest, report.data_digest)
+    if own is not None and own.code_digest != recorded.code_digest:
+        raise GateRefusal(
+            "gate",
+            f"the live model {live.model_digest[:12]} was measured by other code than {candidate.model_digest[:12]}, so "
+            "nothing shows that the candidate is not worse. "
+            f"Materialize {project.name}/evaluation and model_version again.",
+        )
     return _unchanged_report(recorded, objects)
 
 

@@ -47,7 +47,10 @@ class GateRefusal(PermanentFailure):
 
 
 class Evaluated(Record):
-    """A model was evaluated on test rows; the report lies at `report_uri`. The newest row of (model, rows) counts."""
+    """A model was evaluated on test rows; the report lies at `report_uri`. The newest row of (model, rows) counts.
+
+    `code_digest` is the project's when it measured: reports by other code say nothing of which model is better.
+    """
 
     kind: Literal["evaluated"] = "evaluated"
     project: str
@@ -55,6 +58,7 @@ class Evaluated(Record):
     data_digest: str
     report_uri: str
     report_digest: str
+    code_digest: str = ""  # not in rows of earlier versions
     at: datetime
 
 

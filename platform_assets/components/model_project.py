@@ -665,7 +665,7 @@ def _qa_metadata(candidate: "Candidate", found: "QaReport") -> dict[str, Any]:
     shown = found.changed or found.comparisons[:5]
     return {
         **record.metadata(),
-        "live model": found.live_digest or "nothing is live yet",
+        "live model": found.live_digest or "no live endpoint answers",
         "answered within (ms, 99 of 100)": round(found.p99_ms, 2),
         "changed answers" if found.changed else "answers": table(
             [
