@@ -84,7 +84,7 @@ def _too_late(rows: pa.Table, dataset: Dataset) -> Iterator[Leak]:
     for feature, column in dataset.available.items():
         times = micros(rows[dataset.time_column], dataset.time_column)
         available = micros(rows[column], column)
-        late = (available > times) & rows[feature].is_valid().to_numpy()
+        late = ((available > times) | (times == UNKNOWN)) & rows[feature].is_valid().to_numpy()
         if not late.any():
             continue
         first = int(np.flatnonzero(late)[0])

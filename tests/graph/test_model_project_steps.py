@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from ledgerline.errors import LedgerlineError
+from ledgerline.projects.tuning import TunedHyperparameters, chosen_hyperparameters
 from tests.graph.test_model_project_component import Graph, check, failures, materialized, world_on_disk
 from tests.unit.release_fakes import CONFIG
 
@@ -112,6 +113,12 @@ def test_a_training_on_other_data_says_that_its_values_were_found_on_other_data(
     graph.lake.tables["examples"].append(pa.table({"group": ["c"], "as_of": ["2021-01-01"], "x": [3]}))
     result = graph.materialize("training_set", "model")
     assert metadata(result, "model")["tuned values"].value.startswith("found on other data (")
+
+
+def test_a_value_that_was_found_for_what_is_no_longer_searched_gives_way_to_config_yaml(tmp_path):
+    project = world_on_disk(tmp_path, TUNED).project
+    found = TunedHyperparameters({"rate": 0.4, "depth": 9}, "accuracy", 0.9, "d", "c", "tuning-1")
+    assert chosen_hyperparameters(project, found, {}) == {"rate": 0.4, "depth": 3}  # depth is in no range
 
 
 def test_without_a_search_the_model_of_a_tuned_project_names_the_asset_to_materialize(tmp_path):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 
+import pyarrow as pa
 import pytest
 
 from ledgerline.errors import LedgerlineError
+from ledgerline.projects.batch import answer_rows
 from ledgerline.projects.pipeline import (
     Pipeline,
     StoredDataset,
@@ -135,3 +137,14 @@ def test_an_automatic_approval_that_expired_is_given_again_when_the_gate_passes_
         register(pipeline_of(world), DATASET, model, evaluation)
     assert deployable(world.records(), world.project.policy, world.now) is not None
     assert [found.approver for found in approvals(world.records())] == [AUTOMATIC_APPROVER] * 2
+
+
+def test_an_answer_may_hold_any_letter_that_json_allows(tmp_path):
+    world = World(tmp_path)
+    world.decide(candidate := world.candidate("a"))
+    release = deploy_release(world.deployer(), actor="test", pins={}).release
+    assert release.model_digest == candidate.model_digest
+    rows = pa.table({"key": [1, 2]})
+    body = '"a\u2028b\u0085c"\n"d"\n'.encode()
+    found = answer_rows(rows, ["key"], body, release, world.now)
+    assert [json.loads(text) for text in found["answer"].to_pylist()] == ["a\u2028b\u0085c", "d"]
