@@ -19,7 +19,7 @@ from ledgerline.ports import Notifier, ObjectStore
 from ledgerline.projects.config import ModelProject
 from ledgerline.release.model_platform import ModelPlatform
 from ledgerline.release.ports import ReleaseLedger
-from platform_assets.checks.model_projects import NO_DRIFT, deployer_of, drift_text
+from platform_assets.checks.model_projects import NO_DRIFT, drift_text
 from platform_assets.partitions import source_day
 from platform_assets.ticker_mappings import RANKER
 from sensors.days import NOTHING_LIVE, mapping_requests, newest_first, recent_keys
@@ -203,10 +203,11 @@ def drift_of(
 ) -> str | None:
     """What drifted, empty if nothing did; None if it is not known: the platform did not answer."""
     from ledgerline.errors import LedgerlineError
+    from ledgerline.release.deploy import Deployer
     from ledgerline.release.upkeep import drift
 
     try:
-        return drift(deployer_of(project, objects, platform, ledger)) or ""
+        return drift(Deployer(project, ledger, platform, objects)) or ""
     except LedgerlineError as error:
         context.log.warning("Nobody knows whether %s is as released: %s", project.name, error)
         return None

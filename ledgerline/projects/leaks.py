@@ -2,7 +2,7 @@
 
 Two questions: was a feature's value knowable only after its row's time (`dataset.available`), and does one feature alone
 tell the label so well that it must have been written with the answer in hand? `refuse_leaks` is called before every
-training and tuning; the blocking check `no_leak` shows the same `find_leaks`.
+training and tuning and once more before a model is registered; the blocking check `no_leak` shows the same `find_leaks`.
 """
 
 from __future__ import annotations

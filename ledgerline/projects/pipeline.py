@@ -202,8 +202,7 @@ def prepare(pipeline: Pipeline, dataset: StoredDataset) -> dict[str, str]:
     """
     project, config = pipeline.project, pipeline.project.config
     check_unchanged(project)
-    rows = stored_rows(dataset, pipeline.objects)
-    refuse_leaks(rows, config.dataset, most=config.gate.max_single_feature_score, project=project.name)
+    _refuse_leaks(pipeline, dataset)
     prefix = pipeline.uri("runs", pipeline.run, "channels", dataset.digest)
     channels = {name: f"{prefix}/{name}" for name in config.dataset.channels}
     pipeline.platform.run_processing(
@@ -219,6 +218,12 @@ def prepare(pipeline: Pipeline, dataset: StoredDataset) -> dict[str, str]:
         pipeline.log,
     )
     return channels
+
+
+def _refuse_leaks(pipeline: Pipeline, dataset: StoredDataset) -> None:
+    project, config = pipeline.project, pipeline.project.config
+    rows = stored_rows(dataset, pipeline.objects)
+    refuse_leaks(rows, config.dataset, most=config.gate.max_single_feature_score, project=project.name)
 
 
 def training_spec(
@@ -443,9 +448,11 @@ def _no_report(project: str, problem: str) -> LedgerlineError:
 def register(pipeline: Pipeline, dataset: StoredDataset, trained: TrainedModel, evaluation: Evaluation) -> Candidate:
     """Register the model as a package and remember it as the newest candidate; approve it where the policy does.
 
+    `dataset` is what it was trained on; the leak gate looks again, since config.yaml may have let more pass back then.
     A model that is the newest candidate already is not registered twice. An automatic approval never overrules a
     person: it is not given to a model that somebody rejected or withdrew.
     """
+    _refuse_leaks(pipeline, dataset)
     project, records = pipeline.project, pipeline.records()
     newest = latest_candidate(records)
     package_arn = pipeline.platform.register(

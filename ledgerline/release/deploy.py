@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any, Literal
 
 from ledgerline.errors import LedgerlineError, PermanentFailure
@@ -53,16 +53,20 @@ class Deployment:
     message: str
 
 
+def utc_now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
 @dataclass(frozen=True, slots=True)
 class Deployer:
-    """What a deployment works with. `clock` gives aware UTC times."""
+    """What a deployment works with. `clock` gives aware UTC times; without `report` it only looks, or says nothing."""
 
     project: ModelProject
     ledger: ReleaseLedger
     platform: ModelPlatform
     objects: ObjectStore
-    clock: Callable[[], datetime]
-    report: Callable[[str], None]  # progress for people, e.g. context.log.info
+    clock: Callable[[], datetime] = utc_now
+    report: Callable[[str], None] = lambda text: None  # progress for people, e.g. context.log.info
 
     def records(self) -> list[Any]:
         return [entry.record for entry in self.ledger.entries(self.project.name)]

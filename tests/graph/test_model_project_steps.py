@@ -10,6 +10,7 @@ import pytest
 
 from ledgerline.errors import LedgerlineError
 from ledgerline.projects.tuning import TunedHyperparameters, chosen_hyperparameters
+from ledgerline.release.releases import latest_candidate
 from tests.graph.test_model_project_component import Graph, check, failures, materialized, world_on_disk
 from tests.unit.release_fakes import CONFIG
 
@@ -105,6 +106,17 @@ def test_the_experiment_keeps_the_best_values_and_every_trial(tmp_path):
     ((_, run),) = graph.experiments.runs
     assert run.logged["tuned.rate"] == 0.4
     assert [trial["values"] for trial in json.loads(run.logged["trials.json"])] == [{"rate": 0.2}, {"rate": 0.4}]
+
+
+def test_a_candidate_names_the_training_set_of_its_model_although_a_newer_one_was_made_meanwhile(tmp_path):
+    graph = graph_of(tmp_path, CONFIG)
+    made = metadata(graph.materialize("training_set", "model", "evaluation"), "training_set")
+    graph.lake.tables["examples"].append(pa.table({"group": ["c"], "as_of": ["2021-01-01"], "x": [3]}))
+    newer = metadata(graph.materialize("training_set"), "training_set")
+    assert graph.materialize("model_version").success
+    candidate = latest_candidate(graph.world.records())
+    assert newer["ledgerline/digest"].value != candidate.dataset_digest == made["ledgerline/digest"].value
+    assert candidate.dataset_version == made["ledgerline/version"].value == 0
 
 
 def test_a_training_on_other_data_says_that_its_values_were_found_on_other_data(tmp_path):

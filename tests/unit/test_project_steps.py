@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import timedelta
 
 import pyarrow as pa
 import pytest
 
-from ledgerline.errors import LedgerlineError
+from ledgerline.errors import LedgerlineError, PermanentFailure
 from ledgerline.projects.batch import answer_rows
+from ledgerline.projects.datasets import to_parquet
 from ledgerline.projects.pipeline import (
     Pipeline,
     StoredDataset,
@@ -24,10 +26,22 @@ from ledgerline.projects.review import store_qa_page
 from ledgerline.release.approvals import AUTOMATIC_APPROVER
 from ledgerline.release.deploy import deploy_release
 from ledgerline.release.digest import model_digest, pack_files
-from ledgerline.release.releases import EndpointDeleted, approvals, deployable, latest_candidate
+from ledgerline.release.releases import Candidate, EndpointDeleted, approvals, deployable, latest_candidate
 from tests.unit.release_fakes import CONFIG, World
 
-DATASET = StoredDataset("examples", 3, 2, "d" * 64, "s3://test/dataset.parquet")
+LABELLED = CONFIG.replace("columns: [group, as_of, x]", "columns: [group, as_of, x, label], label_column: label")
+
+
+def training_set(world: World) -> StoredDataset:
+    """In the object store: 40 rows of which `x` tells the label."""
+    answers = [0, 1] * 20
+    rows = pa.table(
+        {"group": [f"g{n}" for n in range(40)], "as_of": ["2020-01-01"] * 40, "x": answers, "label": answers}
+    )
+    body = to_parquet(rows)
+    dataset = StoredDataset("examples", 3, 40, hashlib.sha256(body).hexdigest(), "s3://test/dataset.parquet")
+    world.objects.put(dataset.uri, body)
+    return dataset
 
 
 def pipeline_of(world: World) -> Pipeline:
@@ -50,7 +64,7 @@ def candidate_of(world: World, name: str):
     """A candidate that was evaluated and registered by the steps themselves, and stands on QA."""
     pipeline, model = pipeline_of(world), trained(world, name)
     evaluation = evaluate(pipeline, model)
-    candidate = register(pipeline, DATASET, model, evaluation)
+    candidate = register(pipeline, training_set(world), model, evaluation)
     put_on_qa(pipeline, candidate)
     return candidate
 
@@ -134,9 +148,18 @@ def test_an_automatic_approval_that_expired_is_given_again_when_the_gate_passes_
     model = trained(world, "a")
     evaluation = recorded_evaluation(pipeline_of(world), model, latest_candidate(world.records()).requests_uri)
     for _ in range(2):  # once is enough
-        register(pipeline_of(world), DATASET, model, evaluation)
+        register(pipeline_of(world), training_set(world), model, evaluation)
     assert deployable(world.records(), world.project.policy, world.now) is not None
     assert [found.approver for found in approvals(world.records())] == [AUTOMATIC_APPROVER] * 2
+
+
+def test_a_model_that_was_trained_while_the_leak_gate_was_off_is_not_registered_when_it_is_on_again(tmp_path):
+    world = World(tmp_path, LABELLED.replace("gate: {", "gate: {max_single_feature_score: 1, "))
+    candidate_of(world, "while it is off")
+    world.write_config(LABELLED)
+    with pytest.raises(PermanentFailure, match="x: alone it tells label"):
+        candidate_of(world, "while it was off")
+    assert len([row for row in world.records() if isinstance(row, Candidate)]) == 1
 
 
 def test_an_answer_may_hold_any_letter_that_json_allows(tmp_path):

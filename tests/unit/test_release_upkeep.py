@@ -14,7 +14,7 @@ from ledgerline.release.digest import pack_files
 from ledgerline.release.history import counts, newest_rows
 from ledgerline.release.releases import EndpointDeleted, GateRefusal, Intent, approvals, asleep, current_release
 from ledgerline.release.upkeep import delete_idle_live, delete_old_qa, drift
-from tests.unit.release_fakes import CONFIG, World
+from tests.unit.release_fakes import CONFIG, Killed, World
 
 PRICED = CONFIG + "serving: {idle_hours: 72, qa_hours: 8, instance_usd_per_hour: 0.1, instance_count: 2}\n"
 
@@ -258,6 +258,20 @@ def test_the_history_says_every_row_in_words_the_newest_first(world):
     assert rows[2]["what"] == "Kim withdrew it: rolled back: wrong answers"
     assert counts(entries)["release"] == 3
     assert len(newest_rows(entries, 2)) == 2
+
+
+def test_a_deployment_that_was_killed_hides_no_drift_for_longer_than_one_takes(world):
+    first = released(world, "first")
+    world.decide(world.candidate("second"))
+    world.platform.faults = ["killed before deploy"]
+    with pytest.raises(Killed):
+        deploy_release(world.deployer(), actor="test", pins={})
+    changed(world, config_name="by-hand")
+    assert drift(world.deployer()) is None
+    world.now += timedelta(hours=2)
+    assert "never ended, so nobody knows what endpoint demo serves" in drift(world.deployer())
+    restore(world.deployer(), actor="Kim", reason="x")
+    assert (drift(world.deployer()), world.platform.serves()) == (None, first.model_digest)
 
 
 # What an operator's command must not leave half done -----------------------------------------------------------------
