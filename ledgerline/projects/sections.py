@@ -575,6 +575,8 @@ class BatchTransform(_Section):
             )
         known_once([*self.columns, *(column for join in self.joins for column in join.columns)], "batch_transform")
         keys_are_known(self.joins, self.columns, "batch_transform")
+        if self.output_table in {self.table, *(join.table for join in self.joins)}:
+            raise mistake(f"the answers would be written into `{self.output_table}`, which is read")
         if reserved := {"answer", "model_digest", "as_of"} & set(self.key):
             raise mistake(f"{', '.join(sorted(reserved))} is a column of the answers: it cannot be a key")
         return self

@@ -461,7 +461,7 @@ def _model(project: ModelProject) -> dg.AssetsDefinition:
         with experiments.run(project.name, dagster_run_id=context.run.run_id, tags=tags) as run:
             run.params(hyperparameters)
             run.metrics(trained.metrics)
-        made_of = {
+        made_of: dict[str, Any] = {
             "dataset_digest": dataset.digest,
             "training_set": TrainingSetProvenance(**asdict(dataset)),
         }

@@ -77,6 +77,10 @@ SECTIONS = [
         "Write e.g. `time_column: available_at`.",
     ),
     (
+        "batch_transform: {table: t, columns: [a], key: [a], output_table: t}",
+        "batch_transform: the answers would be written into `t`, which is read. Correct it.",
+    ),
+    (
         "batch_transform: {table: t, columns: [answer], key: [answer], output_table: o}",
         "batch_transform: answer is a column of the answers: it cannot be a key. Correct it.",
     ),
