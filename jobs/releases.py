@@ -19,7 +19,7 @@ from platform_assets.failures import NO_RUN_RETRY, permanent_failures
 if TYPE_CHECKING:
     from ledgerline.projects.config import ModelProject
     from ledgerline.release.approvals import Approval, Decision
-    from ledgerline.release.deploy import Deployer, Deployment
+    from ledgerline.release.deploy import Deployment
 
 RESOURCES = {"object_store", "sagemaker", "release_ledger"}
 
@@ -85,10 +85,10 @@ def roll_back(
     report: Any = print,
 ) -> "Deployment":
     """Make an earlier release live again. Also for the command line. Raises what `ledgerline.release.deploy` raises."""
-    from ledgerline.release.deploy import rollback
+    from ledgerline.release.deploy import Deployer, rollback
 
-    ports = {"object_store": object_store, "sagemaker": sagemaker, "release_ledger": release_ledger}
-    deployer = deployer_of(named(projects, config.project), report=report, **ports)
+    project = named(projects, config.project)
+    deployer = Deployer(project, release_ledger, sagemaker, object_store, report=report)
     return rollback(deployer, actor=config.approver, reason=config.reason, digest_prefix=config.model_digest or None)
 
 
@@ -103,27 +103,11 @@ def restore_release(
 ) -> str:
     """Let an endpoint serve its recorded release again. Also for the command line. Raises what
     `ledgerline.release.deploy` raises."""
-    from ledgerline.release.deploy import restore
+    from ledgerline.release.deploy import Deployer, restore
 
-    ports = {"object_store": object_store, "sagemaker": sagemaker, "release_ledger": release_ledger}
-    deployer = deployer_of(named(projects, config.project), report=report, **ports)
+    project = named(projects, config.project)
+    deployer = Deployer(project, release_ledger, sagemaker, object_store, report=report)
     return restore(deployer, actor=config.approver, reason=config.reason)
-
-
-def deployer_of(
-    project: "ModelProject", *, object_store: Any, sagemaker: Any, release_ledger: Any, report: Any
-) -> "Deployer":
-    """A deployer of a project over these resources, by the clock of this machine."""
-    from ledgerline.release.deploy import Deployer
-
-    return Deployer(
-        project=project,
-        ledger=release_ledger,
-        platform=sagemaker,
-        objects=object_store,
-        clock=lambda: datetime.now(timezone.utc),
-        report=report,
-    )
 
 
 def live_in_spite_of(approval: "Approval", release_ledger: Any) -> str:
@@ -231,11 +215,13 @@ def tidy_endpoints_job(projects: Sequence["ModelProject"]) -> dg.JobDefinition:
     @dg.op(name="delete_unused", required_resource_keys=RESOURCES, pool="live_endpoint", description=description)
     def tidy_op(context: dg.OpExecutionContext) -> None:
         from ledgerline.errors import LedgerlineError
+        from ledgerline.release.deploy import Deployer
         from ledgerline.release.upkeep import delete_idle_live, delete_old_qa
 
         failed = []
         for project in projects:
-            deployer = deployer_of(project, report=context.log.info, **_ports(context))
+            ports = context.resources.release_ledger, context.resources.sagemaker, context.resources.object_store
+            deployer = Deployer(project, *ports, report=context.log.info)
             for step in (delete_old_qa, delete_idle_live):
                 try:
                     done = step(deployer)

@@ -57,7 +57,7 @@ class Invocations:
         self._platform = platform
         self._verify = verify
         self._routes = platform.endpoints.routes
-        self._metrics = platform.endpoints.metrics
+        self.metrics = platform.endpoints.metrics
         self._captures = captures
         self._queue = queue
 
@@ -155,13 +155,6 @@ class Invocations:
         route = self._routes.get(endpoint)
         return None if route is None else route.fallback(fleet)
 
-    def note(self, fleet: Fleet, answer: Answer | None, model_seconds: float, overhead_seconds: float) -> None:
-        """Count what a fleet answered, or that it did not."""
-        series = self._metrics.of(fleet)
-        if series is not None:
-            status, body = (0, b"") if answer is None else (answer.status, answer.body)
-            series.record(status, model_seconds * 1e6, overhead_seconds * 1e6, body)
-
     def answer(
         self, connection: Connection, request: Request, endpoint: str, fleet: Fleet, answer: Answer | None
     ) -> None:
@@ -239,7 +232,7 @@ class Invocation:
         other = self._owner.fallback(self._endpoint, fleet, answer)
         if other is None:
             self._end(answer)
-        self._owner.note(fleet, answer, now - self._sent, self._overhead + time.perf_counter() - now)
+        self._owner.metrics.note(fleet, answer, now - self._sent, self._overhead + time.perf_counter() - now)
         if other is not None:
             self._began = now
             self._ask(other)
@@ -254,4 +247,4 @@ class Invocation:
         text = f'{{"error": "the model did not answer within {INVOCATION_SECONDS:.0f} s"}}'
         answer = Answer(504, {}, text.encode())
         self._end(answer)
-        self._owner.note(self._fleet, answer, time.perf_counter() - self._sent, self._overhead)
+        self._owner.metrics.note(self._fleet, answer, time.perf_counter() - self._sent, self._overhead)

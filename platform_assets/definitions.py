@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+
+from ledgerline.projects.config import ModelProject
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -66,7 +69,7 @@ def build_defs(
     resources = {**build_resources(environment), **(resource_overrides or {})}
     delivered = delivered_projects_folder(environment)
     own = load_projects(projects or ROOT / "model_projects")
-    found = own if projects else own + load_delivered(delivered, {project.name for project in own})
+    found = own if projects else own + loadable(load_delivered(delivered, {project.name for project in own}))
     maintain_lake, tidy_endpoints = maintain_lake_job(found), tidy_endpoints_job(found)
     platform = dg.Definitions(
         assets=[
@@ -124,6 +127,24 @@ def build_defs(
         resources=resources,
     )
     return dg.Definitions.merge(platform, *(model_project_definitions(project) for project in found))
+
+
+def loadable(delivered: Sequence[ModelProject]) -> list[ModelProject]:
+    """The delivered projects of which Dagster takes the definitions; the others are left out and logged, as
+    `load_delivered` does with those that are wrong by themselves."""
+    from platform_assets.components.model_project import model_project_definitions
+
+    found = []
+    for project in delivered:
+        try:
+            model_project_definitions(project)
+        except dg.DagsterError as error:
+            logging.getLogger(__name__).warning(
+                "The delivered model project %s is left out: %s. Correct it.", project.name, error
+            )
+            continue
+        found.append(project)
+    return found
 
 
 @dg.definitions

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dagster import ConfigurableResource, ResourceDependency
 from pydantic import PrivateAttr
@@ -68,6 +68,19 @@ _COMPARISONS = {
 _DEFAULT_ARGUMENTS = ["--input-dir", "/opt/ml/processing/input", "--output-dir", "/opt/ml/processing/output"]
 _SUFFIX_LENGTH = len("-MMDDhhmmss-abcdef")  # what makes a name unique
 _NOT_SOURCE = {"__pycache__", "tests", ".git", ".ipynb_checkpoints"}
+
+
+class _Seen(NamedTuple):
+    """An artifact's digest, when it was hashed (monotonic seconds), and the object's stamp then."""
+
+    stamp: str
+    at: float
+    digest: str
+
+
+# By URI, for this process: Dagster makes the resource anew for every tick, and `release_drift` ticks every 30 s.
+_SEEN_DIGESTS: dict[str, _Seen] = {}
+_SEEN_SECONDS = 3600.0
 
 
 class SageMaker(ConfigurableResource):
@@ -506,7 +519,7 @@ class SageMaker(ConfigurableResource):
             failure_reason=described.get("FailureReason"),
             model_uri=uri,
             package_arn=package,
-            model_digest=None if uri is None else self._digest_or_none(uri),
+            model_digest=None if uri is None else self._seen_digest(uri),
             changed_at=described["LastModifiedTime"],
         )
 
@@ -713,11 +726,20 @@ class SageMaker(ConfigurableResource):
         except FileNotFoundError as error:
             raise PermanentFailure(f"The model artifact {uri} is gone: materialize the model again.") from error
 
-    def _digest_or_none(self, uri: str) -> str | None:
-        try:
-            return self._digest(uri)
-        except PermanentFailure:
-            return None  # the endpoint may well serve: its artifact was deleted or damaged after it was loaded
+    def _seen_digest(self, uri: str) -> str | None:
+        """`_digest` for who only looks: hashed again when size or stamp of the object changed, else once an hour.
+
+        None for an artifact that was deleted or damaged after it was loaded: the endpoint may well serve.
+        """
+        stamp = next((stamp for found, stamp in self.object_store.list_stamped(uri) if found == uri), "")
+        seen, now = _SEEN_DIGESTS.get(uri), time.monotonic()
+        if seen is None or seen.stamp != stamp or now - seen.at > _SEEN_SECONDS:
+            try:
+                digest = self._digest(uri)
+            except PermanentFailure:
+                return None
+            seen = _SEEN_DIGESTS[uri] = _Seen(stamp, now, digest)
+        return seen.digest
 
     # Names and clients ---------------------------------------------------------------------------------------------
 

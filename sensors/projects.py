@@ -19,6 +19,7 @@ from ledgerline.projects.config import ModelProject
 from ledgerline.release.ports import ReleaseLedger
 
 MAX_ATTEMPTS = 3
+WRITTEN_BY_RUNS = ("projects", "sagemaker", "experiments")  # a training that its own files start would never end
 DELIVERED_TO = "model_projects"  # key of the object store below which folders are delivered
 
 
@@ -43,10 +44,12 @@ def project_files(projects: Sequence[ModelProject]) -> dg.SensorDefinition:
         if not watching:
             return dg.SkipReason("No model project has triggers.files.")
         known = json.loads(context.cursor or "{}")
+        ours = tuple(f"{object_store.uri(place)}/" for place in WRITTEN_BY_RUNS)
         seen = {}
         for project in watching:
             before = known.get(project.name, {"objects": (), "wanted": ""})
-            listing = object_store.list_stamped(str(project.config.triggers.files))
+            found = object_store.list_stamped(str(project.config.triggers.files))
+            listing = (one for one in found if not one[0].startswith(ours))
             seen[project.name] = seen_now(Seen(tuple(before["objects"]), before["wanted"]), listing)
         requests = [
             request
@@ -81,12 +84,17 @@ def drifted_data(projects: Sequence[ModelProject]) -> dg.SensorDefinition:
         object_store: dg.ResourceParam[ObjectStore],
         release_ledger: dg.ResourceParam[ReleaseLedger],
     ) -> list[dg.RunRequest] | dg.SkipReason:
+        from ledgerline.errors import LedgerlineError
         from ledgerline.projects.triggers import drift_of
 
         requests, said = [], []
         for project in watching:
             records = [entry.record for entry in release_ledger.entries(project.name)]
-            found = drift_of(project, records, lake, object_store)
+            try:
+                found = drift_of(project, records, lake, object_store)
+            except LedgerlineError as error:  # one project's trouble must not keep the others from being looked at
+                said.append(f"{project.name}: {error}")
+                continue
             if found is None:
                 continue
             said.append(f"{project.name}: {found.summary}")

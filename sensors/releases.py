@@ -7,8 +7,10 @@ They decide nothing: approval and gate are judged again by the deploy code.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
+from typing import Any
 
 import dagster as dg
 
@@ -17,7 +19,7 @@ from ledgerline.ports import Notifier, ObjectStore
 from ledgerline.projects.config import ModelProject
 from ledgerline.release.model_platform import ModelPlatform
 from ledgerline.release.ports import ReleaseLedger
-from platform_assets.checks.model_projects import NO_DRIFT, deployer_of, drift_text
+from platform_assets.checks.model_projects import NO_DRIFT, drift_text
 from platform_assets.partitions import source_day
 from platform_assets.ticker_mappings import RANKER
 from sensors.days import NOTHING_LIVE, mapping_requests, newest_first, recent_keys
@@ -38,37 +40,46 @@ def approved_models(projects: Sequence[ModelProject]) -> dg.SensorDefinition:
     def tick(
         context: dg.SensorEvaluationContext, release_ledger: dg.ResourceParam[ReleaseLedger]
     ) -> list[dg.RunRequest] | dg.SkipReason:
+        records = records_by_project(release_ledger)
         requests = [
             request
             for project in projects
-            if (request := deploy_request(context.instance, project, release_ledger)) is not None
+            if (request := deploy_request(context.instance, project, records[project.name])) is not None
         ]
         return requests or dg.SkipReason("No approved model waits to go live.")
 
     return tick
 
 
-def deploy_request(instance: dg.DagsterInstance, project: ModelProject, ledger: ReleaseLedger) -> dg.RunRequest | None:
-    """The run that puts a project's approved candidate live, or None. The run key carries the approval and the attempt."""
-    from ledgerline.release.releases import deployable
+def records_by_project(ledger: ReleaseLedger) -> Mapping[str, list[Any]]:
+    """All rows in one read, since each read verifies the whole chain."""
+    found = defaultdict[str, list[Any]](list)
+    for entry in ledger.entries():
+        found[entry.record.project].append(entry.record)
+    return found
 
-    records = [entry.record for entry in ledger.entries(project.name)]
+
+def deploy_request(instance: dg.DagsterInstance, project: ModelProject, records: Sequence[Any]) -> dg.RunRequest | None:
+    """The run that puts a project's approved candidate live, or None. The run key carries what was registered and decided
+    so far, and the attempt."""
+    from ledgerline.release.approvals import Approval
+    from ledgerline.release.releases import Candidate, deployable
+
     candidate = deployable(records, project.policy, datetime.now(timezone.utc))
     if candidate is None:
         return None
-    wanted = f"{candidate.model_digest[:12]}@{len(records)}"
+    causes = sum(isinstance(record, Candidate | Approval) for record in records)
+    wanted = f"{candidate.model_digest[:12]}@{causes}"
     runs = instance.get_runs(filters=dg.RunsFilter(tags={"ledgerline/deploys": project.name}), limit=20)
     if any(not run.is_finished for run in runs):
         return None
-    attempts = sum(
-        run.tags.get("ledgerline/wanted") == candidate.model_digest[:12] and run.is_failure_or_canceled for run in runs
-    )
+    attempts = sum(run.tags.get("ledgerline/wanted") == wanted and run.is_failure_or_canceled for run in runs)
     if attempts >= MAX_ATTEMPTS:
         return None
     return dg.RunRequest(
         run_key=f"{project.name}@{wanted}#{attempts + 1}",
         asset_selection=[dg.AssetKey([project.name, "live_endpoint"])],
-        tags={"ledgerline/deploys": project.name, "ledgerline/wanted": candidate.model_digest[:12]},
+        tags={"ledgerline/deploys": project.name, "ledgerline/wanted": wanted},
     )
 
 
@@ -86,9 +97,9 @@ def waiting_candidates(projects: Sequence[ModelProject]) -> dg.SensorDefinition:
         object_store: dg.ResourceParam[ObjectStore],
         notifier: dg.ResourceParam[Notifier],
     ) -> dg.SkipReason:
-        waiting = {}
+        waiting, records = {}, records_by_project(release_ledger)
         for project in projects:
-            question = open_question(project, release_ledger, object_store)
+            question = open_question(project, records[project.name], object_store)
             if question is None:
                 continue
             key, text = question
@@ -106,7 +117,7 @@ def waiting_candidates(projects: Sequence[ModelProject]) -> dg.SensorDefinition:
     return tick
 
 
-def open_question(project: ModelProject, ledger: ReleaseLedger, objects: ObjectStore) -> tuple[str, str] | None:
+def open_question(project: ModelProject, records: Sequence[Any], objects: ObjectStore) -> tuple[str, str] | None:
     """Key and text of the alert if only an approval keeps the newest candidate from going live, else None.
 
     The key names model, report and policy, as an approval does: a new report on the same model is a new question.
@@ -115,7 +126,6 @@ def open_question(project: ModelProject, ledger: ReleaseLedger, objects: ObjectS
     from ledgerline.release.deploy import examine
     from ledgerline.release.releases import GateRefusal, approvals, decision_refusals, latest_candidate, refusals
 
-    records = [entry.record for entry in ledger.entries(project.name)]
     candidate = latest_candidate(records)
     if candidate is None:
         return None
@@ -160,8 +170,10 @@ def release_drift(projects: Sequence[ModelProject]) -> dg.SensorDefinition:
         notifier: dg.ResourceParam[Notifier],
     ) -> dg.SensorResult:
         before: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
-        found = dict(before)
+        found, known = dict(before), records_by_project(release_ledger)
         for project in projects:
+            if project.name not in known:
+                continue  # and the embedded platform is not started for a project that nobody trained
             drifted = drift_of(context, project, object_store, sagemaker, release_ledger)
             if drifted is not None:
                 found[project.name] = drifted
@@ -189,14 +201,13 @@ def drift_of(
     platform: ModelPlatform,
     ledger: ReleaseLedger,
 ) -> str | None:
-    """What drifted, empty if nothing did; None if it is not known: the platform did not answer, or has no model yet."""
+    """What drifted, empty if nothing did; None if it is not known: the platform did not answer."""
     from ledgerline.errors import LedgerlineError
+    from ledgerline.release.deploy import Deployer
     from ledgerline.release.upkeep import drift
 
     try:
-        if not ledger.entries(project.name):
-            return None  # and the embedded platform is not started for a project that nobody trained
-        return drift(deployer_of(project, objects, platform, ledger)) or ""
+        return drift(Deployer(project, ledger, platform, objects)) or ""
     except LedgerlineError as error:
         context.log.warning("Nobody knows whether %s is as released: %s", project.name, error)
         return None

@@ -271,6 +271,14 @@ def _cross_checks(config: ProjectConfig, lines: Mapping[Path_, int], file: str, 
         yield Mistake(
             file, lines.get(("name",), 0), "name", f"`{config.name}` is not the folder's name. Write `{folder_name}`."
         )
+    asset = config.dataset.asset
+    if asset is not None and asset.split("/")[0] == config.name:
+        yield Mistake(
+            file,
+            lines.get(("dataset", "asset"), 0),
+            "dataset.asset",
+            f"`{asset}` is made from this training set. Name the asset that writes the table.",
+        )
     declared = [metric.name for metric in config.metrics]
     for index, name in enumerate(declared):
         if name in declared[:index]:

@@ -29,25 +29,42 @@ class ColumnDrift:
 
 
 def drift(old: pa.Table, new: pa.Table, columns: Sequence[str]) -> list[ColumnDrift]:
-    """PSI of every column that both tables have and whose values are not lists, greatest first; empty without rows."""
+    """PSI of every column that both tables have and that has a distribution, greatest first; empty without rows.
+
+    Left out: lists, times (new rows have new ones), texts that name a row (most occur once), other types than before.
+    """
     if not old.num_rows or not new.num_rows:
         return []
     found = []
     for name in columns:
-        if (
-            name in old.column_names
-            and name in new.column_names
-            and not pa.types.is_nested(old.schema.field(name).type)
-        ):
+        if name in old.column_names and name in new.column_names and _comparable(old[name], new[name]):
             found.append(ColumnDrift(name, round(stability_index(old[name], new[name]), 6)))
     return sorted(found, key=lambda item: (-item.index, item.column))
 
 
-def stability_index(old: pa.ChunkedArray, new: pa.ChunkedArray) -> float:
-    """PSI of two columns of one type; nulls are a bin of their own."""
+def _comparable(old: pa.ChunkedArray, new: pa.ChunkedArray) -> bool:
     kind = old.type
-    if (pa.types.is_integer(kind) or pa.types.is_floating(kind)) and len(pc.unique(old)) > BINS:
+    if _is_number(kind) and _is_number(new.type):
+        return True
+    if kind != new.type or pa.types.is_nested(kind) or pa.types.is_temporal(kind):
+        return False
+    return not _is_text(kind) or 2 * pc.count_distinct(old).as_py() <= len(old)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def stability_index(old: pa.ChunkedArray, new: pa.ChunkedArray) -> float:
+    """PSI of two columns of one type, or of numbers; nulls are a bin of their own."""
+    if _is_number(old.type) and len(pc.unique(old)) > BINS:
         shares = _number_shares(_numbers(old), _numbers(new))
+    elif _is_number(old.type):
+        shares = _class_shares(_numbers(old).tolist(), _numbers(new).tolist())
     else:
         shares = _class_shares(old.to_pylist(), new.to_pylist())
     before, after = (np.maximum(np.array(side), SMALLEST) for side in shares)

@@ -2,7 +2,7 @@
 
 Two questions: was a feature's value knowable only after its row's time (`dataset.available`), and does one feature alone
 tell the label so well that it must have been written with the answer in hand? `refuse_leaks` is called before every
-training and tuning; the blocking check `no_leak` shows the same `find_leaks`.
+training and tuning and once more before a model is registered; the blocking check `no_leak` shows the same `find_leaks`.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _too_late(rows: pa.Table, dataset: Dataset) -> Iterator[Leak]:
     for feature, column in dataset.available.items():
         times = micros(rows[dataset.time_column], dataset.time_column)
         available = micros(rows[column], column)
-        late = (available > times) & rows[feature].is_valid().to_numpy()
+        late = ((available > times) | (times == UNKNOWN)) & rows[feature].is_valid().to_numpy()
         if not late.any():
             continue
         first = int(np.flatnonzero(late)[0])

@@ -26,13 +26,14 @@ import pyarrow.parquet as pq
 from ledgerline.errors import ConfigurationError, LedgerlineError, PermanentFailure
 from ledgerline.ports import Lake, ObjectStore
 from ledgerline.projects import datasets
+from ledgerline.projects.comparison import intact_report
 from ledgerline.projects.config import ModelProject, check_unchanged
 from ledgerline.projects.leaks import refuse_leaks
 from ledgerline.projects.sections import TEST_CHANNEL
-from ledgerline.release.approvals import AUTOMATIC_APPROVER, Approval, standing_approval
+from ledgerline.release.approvals import AUTOMATIC_APPROVER, Approval
 from ledgerline.release.deploy import measured_size, recorded_reports
 from ledgerline.release.digest import model_digest
-from ledgerline.release.gate import EvaluationReport, Verdict, judge, report_from_json
+from ledgerline.release.gate import EvaluationReport, Verdict, judge
 from ledgerline.release.model_platform import Answer, ModelPlatform, ProcessingSpec, TrainingSpec
 from ledgerline.release.ports import ReleaseLedger
 from ledgerline.release.releases import (
@@ -42,7 +43,9 @@ from ledgerline.release.releases import (
     QaServed,
     Release,
     approvals,
+    asleep,
     current_release,
+    decision_refusals,
     latest_candidate,
     latest_evaluation,
     latest_qa,
@@ -110,7 +113,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One request answered by QA and by live (None where nothing is live)."""
+    """One request answered by QA and by live (None where no live endpoint answers)."""
 
     request: int
     qa: str
@@ -199,8 +202,7 @@ def prepare(pipeline: Pipeline, dataset: StoredDataset) -> dict[str, str]:
     """
     project, config = pipeline.project, pipeline.project.config
     check_unchanged(project)
-    rows = stored_rows(dataset, pipeline.objects)
-    refuse_leaks(rows, config.dataset, most=config.gate.max_single_feature_score, project=project.name)
+    _refuse_leaks(pipeline, dataset)
     prefix = pipeline.uri("runs", pipeline.run, "channels", dataset.digest)
     channels = {name: f"{prefix}/{name}" for name in config.dataset.channels}
     pipeline.platform.run_processing(preprocessing_spec(project, dataset.uri, channels), pipeline.log)
@@ -218,6 +220,12 @@ def preprocessing_spec(project: ModelProject, dataset_uri: str, channels: Mappin
         image=project.config.image,
         instance_type=project.config.instance_type,
     )
+
+
+def _refuse_leaks(pipeline: Pipeline, dataset: StoredDataset) -> None:
+    project, config = pipeline.project, pipeline.project.config
+    rows = stored_rows(dataset, pipeline.objects)
+    refuse_leaks(rows, config.dataset, most=config.gate.max_single_feature_score, project=project.name)
 
 
 def training_spec(
@@ -327,9 +335,9 @@ def _evaluate_live(
     pipeline: Pipeline, live: Release, trained: TrainedModel, records: Sequence[Any]
 ) -> EvaluationReport:
     recorded = latest_evaluation(records, live.model_digest, trained.data_digest)
-    if recorded is not None and pipeline.objects.exists(recorded.report_uri):
-        report = report_from_json(pipeline.objects.get(recorded.report_uri), source=recorded.report_uri)
-        if report.digest == recorded.report_digest:
+    if recorded is not None and recorded.code_digest == pipeline.project.code_digest:
+        report = intact_report(recorded, pipeline.objects)
+        if report is not None:
             return report
     pipeline.log(f"Evaluating the live model {live.model_digest[:12]} on the same test rows.")
     return _run_evaluation(pipeline, live.model_digest, live.model_uri, trained)[0]
@@ -371,6 +379,7 @@ def _run_evaluation(
         data_digest=trained.data_digest,
         report_uri=report_uri,
         report_digest=report.digest,
+        code_digest=project.code_digest,
         at=pipeline.clock(),
     )
     _append_if_new(pipeline.ledger, record, latest_evaluation(pipeline.records(), digest, trained.data_digest))
@@ -410,12 +419,32 @@ def _stamped(body: bytes, digest: str, data_digest: str, project: str) -> Evalua
     try:
         written = json.loads(body)
         metrics, slices = written.pop("metrics"), written.pop("slices", {})
-    except (ValueError, AttributeError, KeyError) as error:
-        raise LedgerlineError(
-            f"evaluation.json of {project} is no JSON object with `metrics` ({error!r}). "
-            'Let evaluation.py write {"metrics": {"accuracy": 0.9}, "slices": {"kind": {...}}}.'
-        ) from error
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        raise _no_report(project, f"it is no JSON object with `metrics` ({error!r})") from error
+    _check_numbers(metrics, "metrics", project)
+    for column, values in _mapping(slices, "slices", project).items():
+        for value, measured in _mapping(values, f"slices.{column}", project).items():
+            _check_numbers(measured, f"slices.{column}.{value}", project)
     return EvaluationReport(digest, data_digest, metrics, slices, details=written)
+
+
+def _check_numbers(values: Any, place: str, project: str) -> None:
+    for name, value in _mapping(values, place, project).items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise _no_report(project, f"{place}.{name} is {value!r}, no number")
+
+
+def _mapping(values: Any, place: str, project: str) -> Mapping[str, Any]:
+    if not isinstance(values, dict):
+        raise _no_report(project, f"`{place}` is {type(values).__name__}, no object of names and values")
+    return values
+
+
+def _no_report(project: str, problem: str) -> LedgerlineError:
+    return LedgerlineError(
+        f"evaluation.json of {project}: {problem}. "
+        'Let evaluation.py write {"metrics": {"accuracy": 0.9}, "slices": {"kind": {"a": {"rows": 40, "accuracy": 0.9}}}}.'
+    )
 
 
 # Candidate -----------------------------------------------------------------------------------------------------------
@@ -424,9 +453,11 @@ def _stamped(body: bytes, digest: str, data_digest: str, project: str) -> Evalua
 def register(pipeline: Pipeline, dataset: StoredDataset, trained: TrainedModel, evaluation: Evaluation) -> Candidate:
     """Register the model as a package and remember it as the newest candidate; approve it where the policy does.
 
+    `dataset` is what it was trained on; the leak gate looks again, since config.yaml may have let more pass back then.
     A model that is the newest candidate already is not registered twice. An automatic approval never overrules a
     person: it is not given to a model that somebody rejected or withdrew.
     """
+    _refuse_leaks(pipeline, dataset)
     project, records = pipeline.project, pipeline.records()
     newest = latest_candidate(records)
     package_arn = pipeline.platform.register(
@@ -456,7 +487,7 @@ def register(pipeline: Pipeline, dataset: StoredDataset, trained: TrainedModel, 
     )
     candidate = _append_if_new(pipeline.ledger, candidate, newest, ignored=("at", "training_job"))
     if project.policy.approval == "automatic" and evaluation.verdict.passed:
-        _approve_automatically(pipeline, candidate, approvals(records))
+        _approve_automatically(pipeline, candidate, pipeline.records())
     return candidate
 
 
@@ -471,17 +502,11 @@ def _package_metadata(dataset: StoredDataset, trained: TrainedModel, evaluation:
     }
 
 
-def _approve_automatically(pipeline: Pipeline, candidate: Candidate, decisions: Sequence[Approval]) -> None:
-    digest = candidate.model_digest
+def _approve_automatically(pipeline: Pipeline, candidate: Candidate, records: Sequence[Any]) -> None:
+    digest, decisions = candidate.model_digest, approvals(records)
     if any(decision.model_digest == digest and decision.decision != "approve" for decision in decisions):
         return
-    standing = standing_approval(
-        decisions,
-        model_digest=digest,
-        report_digest=candidate.report_digest,
-        policy_digest=candidate.policy_digest,
-    )
-    if standing is not None:
+    if not decision_refusals(candidate, records, pipeline.project.policy, pipeline.clock()):
         return
     reason = "every rule of the gate passed"
     pipeline.ledger.append(
@@ -530,7 +555,8 @@ def compare(pipeline: Pipeline, candidate: Candidate) -> QaReport:
     are those of a client that asks one after the other; the first answer is not timed.
     """
     requests = pipeline.objects.get(candidate.requests_uri).splitlines()[:QA_REQUESTS]
-    live = current_release(pipeline.records())
+    records = pipeline.records()
+    live = None if asleep(records) else current_release(records)
     served: set[str] = set()
     comparisons = []
     times: list[float] = []
@@ -547,8 +573,8 @@ def compare(pipeline: Pipeline, candidate: Candidate) -> QaReport:
     times.clear()
     for number, request in enumerate(requests):
         answer = ask(request)
-        live_body = pipeline.platform.invoke(live.endpoint, request).body.decode() if live else None
-        comparisons.append(Comparison(number, answer.body.decode(), live_body))
+        live_text = _text(pipeline.platform.invoke(live.endpoint, request)) if live else None
+        comparisons.append(Comparison(number, _text(answer), live_text))
     if pipeline.project.policy.max_latency_p99_ms is not None:
         for number in range(LATENCY_REQUESTS - len(requests)) if requests else ():
             ask(requests[number % len(requests)])
@@ -572,6 +598,11 @@ def compare(pipeline: Pipeline, candidate: Candidate) -> QaReport:
     ignored = ("at",) if pipeline.project.policy.max_latency_p99_ms is not None else ("at", "p99_ms")
     _append_if_new(pipeline.ledger, record, latest_qa(pipeline.records(), candidate.model_digest), ignored)
     return QaReport(digest, live.model_digest if live else None, tuple(comparisons), record.p99_ms or 0.0)
+
+
+def _text(answer: Answer) -> str:
+    """For people, and to be compared: other bytes give another text."""
+    return answer.body.decode("utf-8", "backslashreplace")
 
 
 def percentile_99(values: Sequence[float]) -> float:

@@ -93,7 +93,7 @@ def _example(item: Comparison, requests: Sequence[bytes]) -> dict[str, str]:
         "number": str(item.request),
         "request": _short(request),
         "qa": _short(item.qa),
-        "live": _short(item.live) if item.live is not None else "nothing is live",
+        "live": _short(item.live) if item.live is not None else "no live endpoint answers",
     }
 
 
@@ -216,9 +216,9 @@ This very model is live{% elif not live %}; no live model was measured on them{%
 <h2>Known data</h2>
 {% if known %}<p>The test rows that the live model was judged on ({{ page.known[0].data_digest[:12] }}).</p>{{ table(known) }}
 {% elif page.live_digest %}<p>The live model was judged on the same test rows.</p>
-{% else %}<p>Nothing is live yet.</p>{% endif %}
+{% else %}<p>No live endpoint answers.</p>{% endif %}
 {% if page.comparisons %}<h2>Changed answers: {{ changed_count }} of {{ asked }}</h2>
-{% if not page.live_digest %}<p>Nothing is live yet: there is nothing to differ from.</p>{% endif %}
+{% if not page.live_digest %}<p>No live endpoint answers: there is nothing to differ from.</p>{% endif %}
 {% if changed %}{{ examples(changed) }}{% endif %}
 {% if same %}<h3>{{ "The same from both" if page.live_digest else "Answers of the candidate" }}</h3>
 {{ examples(same) }}{% endif %}

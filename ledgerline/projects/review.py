@@ -10,7 +10,7 @@ from ledgerline.projects.comparison import Compared, compared_models, known_data
 from ledgerline.projects.pipeline import QA_REQUESTS, Evaluation, Pipeline, QaReport, TrainedModel
 from ledgerline.projects.qa_page import QaPage, qa_page
 from ledgerline.release.approvals import describe_decisions
-from ledgerline.release.deploy import recorded_reports
+from ledgerline.release.deploy import measured_size, recorded_reports
 from ledgerline.release.gate import judge
 from ledgerline.release.releases import Candidate, approvals, approve_command, current_release
 
@@ -49,12 +49,17 @@ def store_qa_page(pipeline: Pipeline, candidate: Candidate, found: QaReport) -> 
         description=project.config.description,
         owner=project.config.owner,
         at=pipeline.clock(),
-        verdict=judge(report, project.policy, live),
+        verdict=judge(
+            report,
+            project.policy,
+            live,
+            size_bytes=measured_size(project.policy, pipeline.objects, candidate.model_uri),
+        ),
         models=compared_models(records, pipeline.objects, report),
         digests={
             "model": candidate.model_digest,
             "served by QA": found.served_digest,
-            "live model": found.live_digest or "nothing is live",
+            "live model": found.live_digest or "no live endpoint answers",
             "report": candidate.report_digest,
             "test rows": candidate.data_digest,
             "training set": candidate.dataset_digest,

@@ -414,6 +414,28 @@ class Triggers(_Section):
     )
 
 
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+_CRON = (
+    ("minute", 0, 59, ()),
+    ("hour", 0, 23, ()),
+    ("day", 1, 31, ("l",)),  # the last one
+    ("month", 1, 12, _MONTHS),
+    ("weekday", 0, 7, ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]),
+)
+
+
+def _wrong_in_cron(part: str, low: int, high: int, words: Sequence[str]) -> str | None:
+    """What in one field of a cron is not `*`, a value or a range, with or without a step; None if nothing is."""
+    for item in part.lower().split(","):
+        values, _, step = item.partition("/")
+        if "/" in item and not (step.isdecimal() and int(step) > 0):
+            return item
+        for value in values.split("-") if values != "*" else ():
+            if value not in words and not (value.isdecimal() and low <= int(value) <= high):
+                return value or item
+    return None
+
+
 class Schedule(_Section):
     """When the project is trained by the clock."""
 
@@ -426,6 +448,10 @@ class Schedule(_Section):
         fields = value.split()
         if len(fields) != 5 or not all(re.fullmatch(r"[0-9A-Za-z*/,\-]+", part) for part in fields):
             raise mistake(f"`{value}` is not a cron of five fields", example="30 6 * * 1-5")
+        for part, (name, low, high, words) in zip(fields, _CRON, strict=True):
+            wrong = _wrong_in_cron(part, low, high, words)
+            if wrong:
+                raise mistake(f"`{wrong}` is no {name} of a cron ({low} to {high})", example="30 6 * * 1-5")
         return value
 
     @field_validator("timezone")
@@ -549,6 +575,8 @@ class BatchTransform(_Section):
             )
         known_once([*self.columns, *(column for join in self.joins for column in join.columns)], "batch_transform")
         keys_are_known(self.joins, self.columns, "batch_transform")
+        if self.output_table in {self.table, *(join.table for join in self.joins)}:
+            raise mistake(f"the answers would be written into `{self.output_table}`, which is read")
         if reserved := {"answer", "model_digest", "as_of"} & set(self.key):
             raise mistake(f"{', '.join(sorted(reserved))} is a column of the answers: it cannot be a key")
         return self
@@ -623,6 +651,18 @@ class ProjectConfig(_Section):
             raise mistake(
                 f"`{value}` would take the name of the QA endpoint of `{value[:-3]}`", example=f"{value}_model"
             )
+        return value
+
+    @field_validator("tags")
+    @classmethod
+    def _tags_are_dagsters(cls, value: dict[str, str]) -> dict[str, str]:
+        for pair in value.items():
+            for what, text in zip(("name", "value"), pair, strict=True):
+                if not re.fullmatch(r"[A-Za-z0-9_.-]{1,63}", text):
+                    raise mistake(
+                        f"`{text}` cannot be the {what} of a tag: letters, digits, `_`, `-` and `.`, at most 63",
+                        example="cost-center: research",
+                    )
         return value
 
     @field_validator("owner")

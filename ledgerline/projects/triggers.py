@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -19,7 +20,7 @@ from ledgerline.ports import Lake, ObjectStore
 from ledgerline.projects.config import ModelProject
 from ledgerline.projects.datasets import read_rows
 from ledgerline.projects.drift import ColumnDrift, drift
-from ledgerline.projects.times import micros
+from ledgerline.projects.times import UNKNOWN, micros
 from ledgerline.release.releases import current_release
 
 
@@ -81,8 +82,9 @@ def drift_of(project: ModelProject, records: Sequence[Any], lake: Lake, objects:
     if dataset.time_column not in old.column_names:
         return None  # config.yaml asks for other columns since
     rows = read_rows(lake, dataset, version=version, joined={})
-    latest = micros(old[dataset.time_column], dataset.time_column).max()
-    new = rows.filter(pa.array(micros(rows[dataset.time_column], dataset.time_column) > latest))
+    known, times = (micros(one[dataset.time_column], dataset.time_column) for one in (old, rows))
+    latest = known[known != UNKNOWN].max(initial=np.iinfo(np.int64).min)
+    new = rows.filter(pa.array((times > latest) & (times != UNKNOWN)))
     not_compared = {dataset.time_column, dataset.entity_column}
     moved = tuple(drift(old, new, [name for name in rows.column_names if name not in not_compared]))
     due = new.num_rows >= asked.min_rows and any(one.index >= asked.at_least for one in moved)

@@ -72,7 +72,8 @@ def _range(one: Range) -> TuningRange:
 def chosen_hyperparameters(
     project: ModelProject, tuned: TunedHyperparameters | None, once: Mapping[str, Value]
 ) -> dict[str, Value]:
-    """Those of config.yaml, over them the values that were found, over these what is asked for this one run.
+    """Those of config.yaml, over them the values that were found for what is still searched, over these what is asked
+    for this one run.
 
     Raises ConfigurationError for a name in `once` that the project does not have.
     """
@@ -84,7 +85,9 @@ def chosen_hyperparameters(
                 f"{project.name} has no hyperparameter `{name}`{did_you_mean(nearest(name, known)) or '.'} "
                 f"Known: {', '.join(known) or 'none'}."
             )
-    return {**config.hyperparameters, **(tuned.values if tuned else {}), **once}
+    ranges = config.tuning.ranges if config.tuning else {}
+    found = {name: value for name, value in tuned.values.items() if name in ranges} if tuned else {}
+    return {**config.hyperparameters, **found, **once}
 
 
 def found_elsewhere(tuned: TunedHyperparameters, dataset: StoredDataset, project: ModelProject) -> str | None:

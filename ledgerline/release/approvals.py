@@ -6,6 +6,7 @@ A decision is bound to the digests of the model, of its evaluation report and of
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal
@@ -66,8 +67,9 @@ def standing_approval(
 
 
 def person(name: str) -> str:
-    """Who is meant by a name, whatever its case and blanks."""
-    return " ".join(name.split()).casefold()
+    """Who is meant by a name, whatever its case, its blanks and its way of writing the same letters (Unicode TR 36)."""
+    seen = "".join(letter for letter in unicodedata.normalize("NFKC", name) if unicodedata.category(letter) != "Cf")
+    return " ".join(unicodedata.normalize("NFKC", seen.casefold()).split())
 
 
 def standing_refusal(approvals: Iterable[Approval], model_digest: str) -> Approval | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any, Literal
 
 from ledgerline.errors import LedgerlineError, PermanentFailure
@@ -18,7 +18,7 @@ from ledgerline.projects.config import ModelProject
 from ledgerline.release.approvals import Approval, standing_approval, standing_approvals, standing_refusal
 from ledgerline.release.digest import model_digest
 from ledgerline.release.gate import EvaluationReport, GatePolicy, Verdict, judge, report_from_json
-from ledgerline.release.model_platform import ModelPlatform
+from ledgerline.release.model_platform import ModelPlatform, ModelRefused, PlatformFailure
 from ledgerline.release.ports import ReleaseLedger
 from ledgerline.release.releases import (
     Candidate,
@@ -53,16 +53,20 @@ class Deployment:
     message: str
 
 
+def utc_now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
 @dataclass(frozen=True, slots=True)
 class Deployer:
-    """What a deployment works with. `clock` gives aware UTC times."""
+    """What a deployment works with. `clock` gives aware UTC times; without `report` it only looks, or says nothing."""
 
     project: ModelProject
     ledger: ReleaseLedger
     platform: ModelPlatform
     objects: ObjectStore
-    clock: Callable[[], datetime]
-    report: Callable[[str], None]  # progress for people, e.g. context.log.info
+    clock: Callable[[], datetime] = utc_now
+    report: Callable[[str], None] = lambda text: None  # progress for people, e.g. context.log.info
 
     def records(self) -> list[Any]:
         return [entry.record for entry in self.ledger.entries(self.project.name)]
@@ -154,6 +158,14 @@ def _live_report(
             "gate",
             f"the live model {live.model_digest[:12]} was not evaluated on the rows that judged "
             f"{candidate.model_digest[:12]}, so nothing shows that the candidate is not worse. "
+            f"Materialize {project.name}/evaluation and model_version again.",
+        )
+    own = latest_evaluation(records, candidate.model_digest, report.data_digest)
+    if own is not None and own.code_digest != recorded.code_digest:
+        raise GateRefusal(
+            "gate",
+            f"the live model {live.model_digest[:12]} was measured by other code than {candidate.model_digest[:12]}, so "
+            "nothing shows that the candidate is not worse. "
             f"Materialize {project.name}/evaluation and model_version again.",
         )
     return _unchanged_report(recorded, objects)
@@ -256,7 +268,7 @@ def rehearse_rollback(deployer: Deployer, records: Sequence[Any], going_live: st
     remedy = f"Put it right, or give it up as a way back: {decide_command('withdraw', current.project, current.model_digest)}"
     try:
         _check_release(current, approvals(records), deployer.objects)
-    except GateRefusal as refusal:
+    except PermanentFailure as refusal:
         raise GateRefusal("rollback_ready", f"{_short(current)} could not be put back: {refusal} {remedy}") from refusal
     package = deployer.platform.describe_package(current.package_arn)
     if package is None or package.approval == "Rejected":
@@ -284,6 +296,7 @@ def rollback(deployer: Deployer, *, actor: str, reason: str, digest_prefix: str 
     if same and _problem(deployer, current) is None:
         return Deployment("already_live", current, f"{_short(current)} is live already and answers: nothing to do.")
     _check_release(target, approvals(records), deployer.objects)
+    _agree_with_registry(deployer, target)  # what it refuses must not have withdrawn anything
     now = deployer.clock()
     changes: dict[str, Any] = {"actor": actor, "at": now}
     if not same:  # else its endpoint is put back: nothing is left behind
@@ -322,7 +335,8 @@ def restore(deployer: Deployer, *, actor: str, reason: str) -> str:
 
 
 def _check_release(target: Release, decisions: Sequence[Approval], objects: ObjectStore) -> None:
-    """A release of the past may be live again if its own approval stands and its bytes are the ones of then."""
+    """A release of the past may be live again if its own approval stands, its bytes are the ones of then, and there is
+    a request to prove it with."""
     now = _digest_of_bytes(target, objects)
     if now != target.model_digest:
         raise GateRefusal(
@@ -335,6 +349,7 @@ def _check_release(target: Release, decisions: Sequence[Approval], objects: Obje
             "approved",
             f"the approval of {_short(target)} does not stand any more. Roll back to another release by its digest.",
         )
+    smoke_request(target, objects)
 
 
 def _withdraw(deployer: Deployer, release: Release, actor: str, reason: str, now: datetime) -> None:
@@ -437,7 +452,10 @@ def _problem(deployer: Deployer, release: Release, *, strictly: bool = False) ->
             f"endpoint {release.endpoint} is {state.status} with config {state.config_name}, asked for was "
             f"{release.endpoint_config}{reason}. Look at its log and deploy again."
         )
-    served = _served_digest(deployer, release)
+    try:
+        served = _served_digest(deployer, release)
+    except (ModelRefused, PlatformFailure) as error:
+        return f"endpoint {release.endpoint} does not answer: {error}"
     if served != release.model_digest:
         return (
             f"endpoint {release.endpoint} answers with model {served[:12]}, not {release.model_digest[:12]}. "
@@ -472,10 +490,16 @@ def _running_qa(deployer: Deployer, release: Release) -> str | None:
 
 
 def smoke_request(model: Candidate | Release, objects: ObjectStore) -> bytes:
-    """The first request that the project's evaluation wrote for its test rows."""
-    lines = objects.get(model.requests_uri).splitlines()
+    """The first request that the project's evaluation wrote for its test rows. Raises PermanentFailure without one."""
+    try:
+        lines = objects.get(model.requests_uri).splitlines()
+    except FileNotFoundError as error:
+        raise PermanentFailure(
+            f"{model.requests_uri} is gone, so nothing can be asked of the endpoint. "
+            f"Materialize {model.project}/evaluation again."
+        ) from error
     if not lines:
-        raise LedgerlineError(
+        raise PermanentFailure(
             f"{model.requests_uri} holds no request, so nothing can be asked of the endpoint. "
             f"Let evaluation.py of {model.project} write requests.jsonl."
         )
@@ -578,7 +602,7 @@ def _settle_one(deployer: Deployer, number: int, planned: Release) -> str:
     records = deployer.records()
     if state is not None and _is_approved(planned, approvals(records)):
         done = planned.model_copy(update={"intent": number, "endpoint_config": state.config_name})
-        if _answers(deployer, done):
+        if _problem(deployer, done) is None:
             deployer.ledger.append(done)
             left = next((row for row in releases(records) if row.model_digest == done.rolled_back_from), None)
             if left is not None:
@@ -588,14 +612,6 @@ def _settle_one(deployer: Deployer, number: int, planned: Release) -> str:
     detail = f"A killed run had begun to put {_short(planned)} live. {restored.sentence}"
     _end(deployer, planned, number, "abandoned", detail, restored)
     return detail
-
-
-def _answers(deployer: Deployer, release: Release) -> bool:
-    try:
-        return _problem(deployer, release) is None
-    except LedgerlineError as error:
-        deployer.report(f"Endpoint {release.endpoint} does not answer: {error}")
-        return False
 
 
 def _is_approved(release: Release, decisions: Sequence[Approval]) -> bool:

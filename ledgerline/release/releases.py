@@ -47,7 +47,10 @@ class GateRefusal(PermanentFailure):
 
 
 class Evaluated(Record):
-    """A model was evaluated on test rows; the report lies at `report_uri`. The newest row of (model, rows) counts."""
+    """A model was evaluated on test rows; the report lies at `report_uri`. The newest row of (model, rows) counts.
+
+    `code_digest` is the project's when it measured: reports by other code say nothing of which model is better.
+    """
 
     kind: Literal["evaluated"] = "evaluated"
     project: str
@@ -55,6 +58,7 @@ class Evaluated(Record):
     data_digest: str
     report_uri: str
     report_digest: str
+    code_digest: str = ""  # not in rows of earlier versions
     at: datetime
 
 
@@ -398,9 +402,13 @@ def current_approvals(
     return [
         approval
         for approval in standing
-        if approval.at >= since
-        or any(row.model_digest == approval.model_digest and row.at >= approval.at for row in released)
+        if approval.at >= since or any(_went_live_with(row, approval) for row in released)
     ]
+
+
+def _went_live_with(release: Release, approval: Approval) -> bool:
+    digests = (approval.model_digest, approval.report_digest, approval.policy_digest)
+    return (release.model_digest, release.report_digest, release.policy_digest) == digests and release.at >= approval.at
 
 
 def _strength(
@@ -520,7 +528,8 @@ def _failed_since_approval(records: Sequence[Any], model_digest: str) -> bool:
 def rollback_target(records: Sequence[Any], project: str, digest_prefix: str | None = None) -> Release:
     """The release to go back to: the last good one before the current one, or the one whose model digest starts so.
 
-    Not good: what a rollback left behind, what was rejected or withdrawn since. Raises GateRefusal if none is left.
+    Not good: what was rejected or withdrawn since, as a rollback does with what it leaves. Raises GateRefusal if none is
+    left.
     """
     rows = releases(records)
     if not rows:
@@ -546,11 +555,8 @@ def rollback_target(records: Sequence[Any], project: str, digest_prefix: str | N
                 f"{refused.at:%Y-%m-%d %H:%M} UTC ({refused.reason}). Choose another release or approve it again.",
             )
         return target
-    left_behind = {row.rolled_back_from for row in rows}
     for row in reversed(rows):
-        if row.model_digest == current.model_digest or row.model_digest in left_behind:
-            continue
-        if standing_refusal(decisions, row.model_digest) is None:
+        if row.model_digest != current.model_digest and standing_refusal(decisions, row.model_digest) is None:
             return row
     raise GateRefusal(
         "registered",

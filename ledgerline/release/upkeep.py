@@ -15,23 +15,37 @@ from ledgerline.release.model_platform import EndpointState
 from ledgerline.release.releases import EndpointDeleted, Release, asleep, current_release, latest_qa, open_intents
 
 HOURS_PER_MONTH = 730  # 365 days of 24 hours by 12
+DEPLOYED_WITHIN = timedelta(hours=1)  # besides what the rollout waits; the platform itself gives up after half of it
 
 
 def drift(deployer: Deployer) -> str | None:
     """Why the live endpoint is not what the ledger's newest release says, or None if it is, or is being deployed.
 
-    Compares config, package and the artifact's digest as they are now; sends no request. Somebody with credentials of
-    their own can change an endpoint past the gate: this is how it is noticed, `deploy.restore` is how it is undone.
+    Compares config and the artifact's digest; sends no request. A deployment that is at work explains a difference, one
+    that was killed does not for longer than one takes. Somebody with credentials of their own can change an endpoint past
+    the gate: this is how it is noticed, `deploy.restore` is how it is undone.
     """
     head = deployer.ledger.head()
     entries = deployer.ledger.entries(deployer.project.name)
-    if open_intents(entries):
-        return None
+    intents = open_intents(entries)
+    if intents:
+        return _never_ended(deployer, intents[0][1].planned)
     records = [entry.record for entry in entries]
     state = deployer.platform.describe_endpoint(deployer.project.endpoint)
     found = _drift(deployer.project.endpoint, state, current_release(records), records)
     # A deployment that began or ended meanwhile explains what was seen; the next look will tell.
     return found if deployer.ledger.head() == head else None
+
+
+def _never_ended(deployer: Deployer, planned: Release) -> str | None:
+    """What a deployment that did not end yet hides, once it takes longer than any may; None until then."""
+    waiting = deployer.project.rollout.waiting_seconds if deployer.project.rollout else 0
+    if deployer.clock() - planned.at < DEPLOYED_WITHIN + timedelta(seconds=waiting):
+        return None
+    return (
+        f"the deployment of model {planned.model_digest[:12]} that began {planned.at:%Y-%m-%d %H:%M} UTC never ended, so "
+        f"nobody knows what endpoint {planned.endpoint} serves"
+    )
 
 
 def _drift(endpoint: str, state: EndpointState | None, release: Release | None, records: Sequence[Any]) -> str | None:

@@ -154,31 +154,42 @@ class AsyncQueue:
         if time.time() > row["accepted"] + row["ttl"]:
             raise JobError(f"The request waited longer than its RequestTTLSeconds of {row['ttl']} s.")
         data = await self._in_thread(self._request, row)
-        problem = ""
+        problem, other = "", None
         for _ in range(ATTEMPTS):
             route = self._platform.endpoints.routes.get(row["endpoint"])
-            fleet = route.choose() if route is not None else None
+            fleet = other or (route.choose() if route is not None else None)
             if fleet is None:
                 raise JobError(f"Endpoint {row['endpoint']} is gone; create it, and send the request again.")
-            try:
-                answer = await asyncio.wait_for(self._ask(fleet, data), row["timeout"])
-            except asyncio.TimeoutError as error:
-                raise JobError(
-                    f"The model did not answer within InvocationTimeoutSeconds, {row['timeout']} s."
-                ) from error
+            answer = await self._ask(fleet, data, row["timeout"])
             if answer is not None and answer.status == 200:
                 return answer.body
-            if answer is not None:
-                raise JobError(str(model_error(self._platform.region, row["endpoint"], answer)["Message"]))
-            if self._paused:  # it was not the worker's fault
-                raise asyncio.CancelledError
-            problem = str(gone(fleet))
+            failed = answer is None or answer.status >= 500
+            other = route.fallback(fleet) if failed and route is not None else None
+            if answer is None:
+                if self._paused:  # it was not the worker's fault
+                    raise asyncio.CancelledError
+                problem = str(gone(fleet))
+            else:
+                problem = str(model_error(self._platform.region, row["endpoint"], answer)["Message"])
+                if other is None:  # it is the model's own answer, not that of a release in an update
+                    break
         raise JobError(problem)
 
-    def _ask(self, fleet: Fleet, data: bytes) -> asyncio.Future[Answer | None]:
+    async def _ask(self, fleet: Fleet, data: bytes, seconds: float) -> Answer | None:
+        """What the fleet answers, counted as any invocation. Raises JobError after so many seconds."""
         future: asyncio.Future[Answer | None] = self._loop.create_future()
+        began = time.perf_counter()
         fleet.send(data, lambda answer: None if future.done() else future.set_result(answer))
-        return future
+        try:
+            answer = await asyncio.wait_for(future, seconds)
+        except asyncio.TimeoutError as error:
+            self._note(fleet, Answer(504, {}, b""), began)
+            raise JobError(f"The model did not answer within InvocationTimeoutSeconds, {seconds} s.") from error
+        self._note(fleet, answer, began)
+        return answer
+
+    def _note(self, fleet: Fleet, answer: Answer | None, began: float) -> None:
+        self._platform.endpoints.metrics.note(fleet, answer, time.perf_counter() - began, 0.0)
 
     def _request(self, row: dict[str, Any]) -> bytes:
         """The request to the worker, with the input read. Raises JobError."""

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 
 from local_sagemaker.endpoints.drift import RECENT, predictions
+from local_sagemaker.endpoints.upstream import Answer
 
 KEPT_SECONDS = 3600
 NAMESPACE = "AWS/SageMaker"
@@ -217,6 +218,13 @@ class Metrics:
 
     def of(self, fleet: Hashable) -> Series | None:
         return self._of_fleet.get(fleet)
+
+    def note(self, fleet: Hashable, answer: Answer | None, model_seconds: float, overhead_seconds: float) -> None:
+        """Count what a fleet answered, or that it did not."""
+        series = self._of_fleet.get(fleet)
+        if series is not None:
+            status, body = (0, b"") if answer is None else (answer.status, answer.body)
+            series.record(status, model_seconds * 1e6, overhead_seconds * 1e6, body)
 
     def totals(self) -> list[tuple[str, str, Totals]]:
         return [(endpoint, variant, totals) for (endpoint, variant), totals in sorted(self._totals.items())]

@@ -46,17 +46,17 @@ class Route:
     def __init__(self, fleets: list[Fleet]) -> None:
         self.fleets = fleets
         self.shadow = next((fleet for fleet in fleets if fleet.options.shadow), None)
-        self._answering = [fleet for fleet in fleets if not fleet.options.shadow]
-        self._by_name = {fleet.name: fleet for fleet in self._answering}
-        self._weights = list(itertools.accumulate(fleet.weight for fleet in self._answering))
+        self.answering = [fleet for fleet in fleets if not fleet.options.shadow]
+        self._by_name = {fleet.name: fleet for fleet in self.answering}
+        self._weights = list(itertools.accumulate(fleet.weight for fleet in self.answering))
 
     def choose(self, target_variant: str | None = None) -> Fleet | None:
         """A variant by its weight, or the one that the request names (None if there is none of this name)."""
         if target_variant is not None:
             return self._by_name.get(target_variant)
-        if len(self._answering) == 1:
-            return self._answering[0]
-        return random.choices(self._answering, cum_weights=self._weights)[0]  # noqa: S311 - traffic, not secrets
+        if len(self.answering) == 1:
+            return self.answering[0]
+        return random.choices(self.answering, cum_weights=self._weights)[0]  # noqa: S311 - traffic, not secrets
 
     def fallback(self, fleet: Fleet) -> Fleet | None:
         """Who answers for a fleet that could not, if that fleet is not the live one (any more)."""
@@ -222,7 +222,7 @@ class Supervisor:
             self._record(name, "Failed", reason)
         else:
             mixed, self.routes[name] = self.routes[name], old
-            if mixed is not old and not await _answering(old.fleets):
+            if mixed is not old and not await _answering(old.answering):
                 self.routes[name] = mixed
                 self._record(name, "UpdateRollbackFailed", f"{reason} The previous release does not answer any more.")
                 return

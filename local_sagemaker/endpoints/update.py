@@ -42,6 +42,10 @@ class Shift:
         return self._old.fleets + self._new.fleets
 
     @property
+    def answering(self) -> list[Fleet]:
+        return self._old.answering + self._new.answering
+
+    @property
     def shadow(self) -> Fleet | None:
         """The old release's: copies go on to it until the update is done."""
         return self._old.shadow
@@ -81,7 +85,7 @@ class Update:
         self._alarms = alarms
         self._pairs = _pairs(metrics, old.fleets, new.fleets)
         self._answered = asyncio.Event()
-        self._crashes = {fleet: fleet.crashes for fleet in new.fleets}
+        self._crashes = {fleet: fleet.crashes for fleet in new.answering}  # a shadow may crash: nobody hears it
 
     async def run(self) -> str | None:
         """Move the traffic; None when the new fleets may take over for good, else why the old ones must go on."""

@@ -15,7 +15,6 @@ from ledgerline.release.model_platform import ModelPlatform
 from ledgerline.release.ports import ReleaseLedger
 
 if TYPE_CHECKING:
-    from ledgerline.release.deploy import Deployer
     from ledgerline.release.releases import Candidate
 
 DECISION_RULES = ("approved", "approval_current", "approval_expired", "four_eyes", "not_rejected")
@@ -143,31 +142,16 @@ def _drift_from_release(project: ModelProject) -> dg.AssetChecksDefinition:
         sagemaker: dg.ResourceParam[ModelPlatform],
         release_ledger: dg.ResourceParam[ReleaseLedger],
     ) -> dg.AssetCheckResult:
+        from ledgerline.release.deploy import Deployer
         from ledgerline.release.upkeep import drift
 
-        found = drift(deployer_of(project, object_store, sagemaker, release_ledger))
+        found = drift(Deployer(project, release_ledger, sagemaker, object_store))
         return _failed(drift_text(project, found)) if found else dg.AssetCheckResult(passed=True, description=NO_DRIFT)
 
     return drift_from_release
 
 
 NO_DRIFT = "The endpoint is what the release ledger says."
-
-
-def deployer_of(
-    project: ModelProject, objects: ObjectStore, platform: ModelPlatform, ledger: ReleaseLedger
-) -> "Deployer":
-    """A deployer that only looks: what it would report is said by the check instead."""
-    from ledgerline.release.deploy import Deployer
-
-    return Deployer(
-        project=project,
-        ledger=ledger,
-        platform=platform,
-        objects=objects,
-        clock=lambda: datetime.now(timezone.utc),
-        report=lambda text: None,
-    )
 
 
 def drift_text(project: ModelProject, found: str) -> str:

@@ -7,7 +7,6 @@ Belongs here: keys, dependencies, metadata and which step hands what to the next
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -67,6 +66,7 @@ class ModelProvenance(Provenance):
     training_job: str
     code_digest: str
     dataset_digest: str
+    training_set: TrainingSetProvenance  # a newer one may be there before the model is registered
 
 
 class EvaluationProvenance(Provenance):
@@ -212,20 +212,17 @@ def _pipeline(
     release_ledger: ReleaseLedger,
 ) -> "Pipeline":
     from ledgerline.projects.pipeline import Pipeline
+    from ledgerline.release.deploy import utc_now
 
     return Pipeline(
         project=project,
         objects=object_store,
         platform=sagemaker,
         ledger=release_ledger,
-        clock=_now,
+        clock=utc_now,
         log=context.log.info,
         run=context.run.run_id,
     )
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc)
 
 
 def _upstream(record: type[Any], context: dg.AssetExecutionContext, project: ModelProject, step: str) -> Any:
@@ -245,11 +242,13 @@ def _dataset(context: dg.AssetExecutionContext, project: ModelProject) -> "Store
     return StoredDataset(**_upstream(TrainingSetProvenance, context, project, "training_set").model_dump())
 
 
-def _trained(context: dg.AssetExecutionContext, project: ModelProject) -> "TrainedModel":
-    from ledgerline.projects.pipeline import TrainedModel
+def _trained(context: dg.AssetExecutionContext, project: ModelProject) -> "tuple[TrainedModel, StoredDataset]":
+    """The newest model, and the training set that it was made of."""
+    from ledgerline.projects.pipeline import StoredDataset, TrainedModel
 
-    found = _upstream(ModelProvenance, context, project, "model").model_dump(exclude={"dataset_digest"})
-    return TrainedModel(**found)
+    found = _upstream(ModelProvenance, context, project, "model")
+    trained = TrainedModel(**found.model_dump(exclude={"dataset_digest", "training_set"}))
+    return trained, StoredDataset(**found.training_set.model_dump())
 
 
 @contextmanager
@@ -438,6 +437,8 @@ def _model(project: ModelProject) -> dg.AssetsDefinition:
         experiments: dg.ResourceParam[Experiments],
         release_ledger: dg.ResourceParam[ReleaseLedger],
     ) -> dg.MaterializeResult:
+        from dataclasses import asdict
+
         from ledgerline.projects.pipeline import train
         from ledgerline.projects.tuning import chosen_hyperparameters, found_elsewhere
         from platform_assets.plots import table
@@ -461,11 +462,15 @@ def _model(project: ModelProject) -> dg.AssetsDefinition:
         with experiments.run(project.name, dagster_run_id=context.run.run_id, tags=tags) as run:
             run.params(hyperparameters)
             run.metrics(trained.metrics)
-        record = {name: getattr(trained, name) for name in ModelProvenance.model_fields if name != "dataset_digest"}
+        made_of: dict[str, Any] = {
+            "dataset_digest": dataset.digest,
+            "training_set": TrainingSetProvenance(**asdict(dataset)),
+        }
+        record = {name: getattr(trained, name) for name in ModelProvenance.model_fields if name not in made_of}
         return dg.MaterializeResult(
             data_version=dg.DataVersion(trained.model_digest),
             metadata={
-                **ModelProvenance(**record, dataset_digest=dataset.digest).metadata(),
+                **ModelProvenance(**record, **made_of).metadata(),
                 "experiment run": run.run_id,
                 "metrics": table([{"metric": name, "value": value} for name, value in sorted(trained.metrics.items())]),
                 "hyperparameters": hyperparameters,
@@ -504,7 +509,7 @@ def _evaluation(project: ModelProject) -> dg.AssetsDefinition:
         from platform_assets.components.reports import comparison
 
         experiments.warm_up()  # while the job runs
-        trained = _trained(context, project)
+        trained, _ = _trained(context, project)
         pipeline = _pipeline(project, context, object_store, sagemaker, release_ledger)
         with permanent_failures(context), _experiment_fails_too(experiments, project, context, "evaluation"):
             found = evaluate(pipeline, trained)
@@ -564,11 +569,11 @@ def _model_version(project: ModelProject) -> dg.AssetsDefinition:
         from ledgerline.projects.pipeline import recorded_evaluation, register
 
         pipeline = _pipeline(project, context, object_store, sagemaker, release_ledger)
-        trained = _trained(context, project)
+        trained, dataset = _trained(context, project)
         evaluated = _upstream(EvaluationProvenance, context, project, "evaluation")
         with permanent_failures(context):
             evaluation = recorded_evaluation(pipeline, trained, evaluated.requests_uri)
-            candidate = register(pipeline, _dataset(context, project), trained, evaluation)
+            candidate = register(pipeline, dataset, trained, evaluation)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(candidate.model_digest),
             metadata=_candidate_metadata(project, candidate, release_ledger),
@@ -669,7 +674,7 @@ def _qa_metadata(candidate: "Candidate", found: "QaReport") -> dict[str, Any]:
     shown = found.changed or found.comparisons[:5]
     return {
         **record.metadata(),
-        "live model": found.live_digest or "nothing is live yet",
+        "live model": found.live_digest or "no live endpoint answers",
         "answered within (ms, 99 of 100)": round(found.p99_ms, 2),
         "changed answers" if found.changed else "answers": table(
             [
@@ -699,14 +704,8 @@ def _live_endpoint(project: ModelProject) -> dg.AssetsDefinition:
         from ledgerline.release.deploy import Deployer, deploy_release
 
         resources = context.resources
-        deployer = Deployer(
-            project=project,
-            ledger=resources.release_ledger,
-            platform=resources.sagemaker,
-            objects=resources.object_store,
-            clock=_now,
-            report=context.log.info,
-        )
+        ports = resources.release_ledger, resources.sagemaker, resources.object_store
+        deployer = Deployer(project, *ports, report=context.log.info)
         with permanent_failures(context):
             versions: dict[str, str] = {pin: getattr(resources, name).current() or "none" for pin, name in pins.items()}
             deployment = deploy_release(deployer, actor=f"Dagster run {context.run.run_id}", pins=versions)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 
 import dagster as dg
 import pytest
 
+from cli.new_project import write_project
 from ledgerline.errors import ConfigurationError
-from platform_assets.definitions import build_defs
+from ledgerline.projects.config import load_project
+from ledgerline.projects.sections import Schedule
+from platform_assets.definitions import build_defs, loadable
 from resources.environment import ROOT
 
 ASSETS = {  # key -> group, partitions, condition
@@ -367,3 +371,10 @@ def test_the_code_location_loads_without_network_aws_variables_or_heavy_imports(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+
+
+def test_a_delivered_project_that_dagster_refuses_is_left_out_and_the_others_load(tmp_path, caplog):
+    good, bad = (load_project(write_project(name, tmp_path)) for name in ("good", "bad"))
+    never = bad.config.model_copy(update={"schedule": Schedule(cron="0 0 31 2 *", timezone="UTC")})
+    assert loadable([dataclasses.replace(bad, config=never), good]) == [good]
+    assert "The delivered model project bad is left out: Found invalid cron schedule" in caplog.text

@@ -9,6 +9,8 @@ import pyarrow as pa
 import pytest
 
 from ledgerline.errors import LedgerlineError
+from ledgerline.projects.tuning import TunedHyperparameters, chosen_hyperparameters
+from ledgerline.release.releases import latest_candidate
 from tests.graph.test_model_project_component import Graph, check, failures, materialized, world_on_disk
 from tests.unit.release_fakes import CONFIG
 
@@ -106,12 +108,29 @@ def test_the_experiment_keeps_the_best_values_and_every_trial(tmp_path):
     assert [trial["values"] for trial in json.loads(run.logged["trials.json"])] == [{"rate": 0.2}, {"rate": 0.4}]
 
 
+def test_a_candidate_names_the_training_set_of_its_model_although_a_newer_one_was_made_meanwhile(tmp_path):
+    graph = graph_of(tmp_path, CONFIG)
+    made = metadata(graph.materialize("training_set", "model", "evaluation"), "training_set")
+    graph.lake.tables["examples"].append(pa.table({"group": ["c"], "as_of": ["2021-01-01"], "x": [3]}))
+    newer = metadata(graph.materialize("training_set"), "training_set")
+    assert graph.materialize("model_version").success
+    candidate = latest_candidate(graph.world.records())
+    assert newer["ledgerline/digest"].value != candidate.dataset_digest == made["ledgerline/digest"].value
+    assert candidate.dataset_version == made["ledgerline/version"].value == 0
+
+
 def test_a_training_on_other_data_says_that_its_values_were_found_on_other_data(tmp_path):
     graph = graph_of(tmp_path, TUNED)
     graph.materialize("training_set", "tuned_hyperparameters")
     graph.lake.tables["examples"].append(pa.table({"group": ["c"], "as_of": ["2021-01-01"], "x": [3]}))
     result = graph.materialize("training_set", "model")
     assert metadata(result, "model")["tuned values"].value.startswith("found on other data (")
+
+
+def test_a_value_that_was_found_for_what_is_no_longer_searched_gives_way_to_config_yaml(tmp_path):
+    project = world_on_disk(tmp_path, TUNED).project
+    found = TunedHyperparameters({"rate": 0.4, "depth": 9}, "accuracy", 0.9, "d", "c", "tuning-1")
+    assert chosen_hyperparameters(project, found, {}) == {"rate": 0.4, "depth": 3}  # depth is in no range
 
 
 def test_without_a_search_the_model_of_a_tuned_project_names_the_asset_to_materialize(tmp_path):

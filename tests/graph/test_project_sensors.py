@@ -9,6 +9,8 @@ import pyarrow as pa
 import pytest
 
 from cli.new_project import write_project
+from ledgerline.errors import LedgerlineError
+from ledgerline.projects.triggers import drift_of
 from sensors.projects import MAX_ATTEMPTS, delivered_projects, drifted_data, project_files, train_request
 from tests.graph.test_model_project_component import world_on_disk
 from tests.graph.test_model_project_steps import GraphWithLake
@@ -115,6 +117,54 @@ def test_rows_that_moved_away_from_the_live_model_s_training_set_start_a_trainin
     result = graph.materialize("training_set")
     (check,) = [one for one in result.get_asset_check_evaluations() if one.check_name == "no_drift"]
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+
+
+def test_rows_without_a_time_are_neither_after_the_training_set_nor_do_they_hide_what_is(tmp_path):
+    graph = GraphWithLake(world_on_disk(tmp_path, DRIFT))
+    world = graph.world
+
+    def rows(days: list[str | None], x: int) -> pa.Table:
+        return pa.table({"group": ["g"] * len(days), "as_of": pa.array(days, pa.string()), "x": [x] * len(days)})
+
+    before = rows(["2020-01-01", "2021-01-01", None], 0)
+    graph.lake.tables["examples"] = [before]
+    assert graph.materialize().success
+    ports = {"lake": graph.lake, "object_store": world.objects, "release_ledger": world.ledger}
+    graph.lake.tables["examples"].append(pa.concat_tables([before, rows([None] * 60, 9), rows(["2022-01-01"] * 60, 1)]))
+    ticks = Ticks(drifted_data([world.project]), graph.instance, **ports)
+    assert len(ticks.tick()) == 1
+    found = drift_of(world.project, world.records(), graph.lake, world.objects)
+    assert found.rows == 60
+
+
+def test_the_trouble_of_one_project_does_not_keep_the_others_from_being_looked_at(tmp_path):
+    graph = GraphWithLake(world_on_disk(tmp_path, DRIFT))
+    world = graph.world
+    rows = pa.table({"group": ["g"] * 9, "as_of": [f"200{n}-01-01" for n in range(9)], "x": [0] * 9})
+    graph.lake.tables["examples"] = [rows]
+    assert graph.materialize().success
+    graph.lake.tables["examples"].append(rows)
+    ports = {"lake": BrokenLake(), "object_store": world.objects, "release_ledger": world.ledger}
+    ticks = Ticks(drifted_data([world.project]), graph.instance, **ports)
+    assert ticks.tick() == []
+    assert "demo: examples cannot be read" in ticks.said
+
+
+class BrokenLake:
+    def version(self, table: str) -> int:
+        return 1
+
+    def read(self, table: str, **_: object) -> pa.Table:
+        raise LedgerlineError(f"{table} cannot be read. Mend it.")
+
+
+@pytest.mark.parametrize("prefix", ["s3://test/projects/", "s3://test/projects/demo/runs", "s3://test/p"])
+def test_what_a_training_writes_itself_is_no_new_file(tmp_path, instance, prefix):
+    world = world_on_disk(tmp_path, FILES.replace("s3://test/incoming/demo/", prefix))
+    ticks = Ticks(project_files([world.project]), instance, object_store=world.objects)
+    for number, place in enumerate(("projects", "sagemaker", "experiments")):
+        world.objects.put(f"s3://test/{place}/demo/runs/{number}/rows.parquet", b"written by a run")
+    assert ticks.tick() == []
 
 
 class Told:

@@ -35,7 +35,7 @@ from platform_assets.provenance import DayProvenance
 from resources.filing_ledger import SqlFilingLedger
 from sensors import releases
 from sensors.days import SWEEP_DAYS, WANTED, archive_days, map_new_filings, new_filings, recent_keys
-from sensors.releases import approved_models
+from sensors.releases import approved_models, waiting_candidates
 from tests.unit.release_fakes import World
 
 FRIDAY, MONDAY, TUESDAY = "edgar:2026-02-27", "edgar:2026-03-02", "edgar:2026-03-03"
@@ -674,6 +674,37 @@ def test_a_model_whose_deployment_fails_is_tried_under_new_run_keys_up_to_the_li
         deployed(recorded, found.requests[0], FAILED)
     assert len(run_keys) == releases.MAX_ATTEMPTS
     assert approvals(recorded, world).run_keys == []
+
+
+def test_a_new_approval_gives_a_model_whose_deployments_failed_new_attempts(recorded, world):
+    candidate = world.candidate("first")
+    world.decide(candidate)
+    run_keys = []
+    for _ in range(releases.MAX_ATTEMPTS):
+        (request,) = approvals(recorded, world).requests
+        run_keys.append(request.run_key)
+        deployed(recorded, request, FAILED)
+    world.qa(candidate, candidate.model_digest)  # a row that nobody decided is no reason to try again
+    assert approvals(recorded, world).run_keys == []
+    world.decide(candidate, reason="the cause is mended")
+    (run_key,) = approvals(recorded, world).run_keys
+    assert run_key not in run_keys
+
+
+def test_a_tick_reads_the_ledger_once_whatever_the_number_of_projects(recorded, world):
+    reads = []
+
+    class Counted:
+        def entries(self, project=None):
+            reads.append(project)
+            return world.ledger.entries(project)
+
+    context = dg.build_sensor_context(instance=recorded.instance)
+    approved_models([world.project] * 5)(context, release_ledger=Counted())
+    waiting_candidates([world.project] * 5)(
+        context, release_ledger=Counted(), object_store=world.objects, notifier=None
+    )
+    assert reads == [None, None]
 
 
 def test_a_model_that_is_live_is_not_asked_for_again(recorded, world):

@@ -103,6 +103,8 @@ class FakePlatform:
     jobs: list[str] = field(default_factory=list)
     configs: int = 0
     requests: int = 0  # that each endpoint is said to have got
+    report: dict[str, Any] | None = None  # that evaluation.py writes, instead of a good one
+    answer: bytes = b'{"y": 1}'
 
     def _fault(self, name: str) -> bool:
         if name in self.faults:
@@ -116,9 +118,9 @@ class FakePlatform:
             raise JobFailed(f"The processing job {spec.name} ended as Failed: wrong rows. Correct them.")
         if spec.script == "evaluation.py":
             accuracy = json.loads(self.objects.get(spec.inputs["model"][: -len("model.tar.gz")] + "accuracy"))
-            report = {"metrics": {"accuracy": accuracy}, "calibration": [[0.5, 0.6, 10]]}
+            report: dict[str, Any] = {"metrics": {"accuracy": accuracy}, "calibration": [[0.5, 0.6, 10]]}
             report["slices"] = {"kind": {"a": {"rows": 10, "accuracy": accuracy}}}
-            self.objects.put(spec.outputs["report"] + "/evaluation.json", json.dumps(report).encode())
+            self.objects.put(spec.outputs["report"] + "/evaluation.json", json.dumps(self.report or report).encode())
             self.objects.put(spec.outputs["report"] + "/requests.jsonl", b'{"x": 1}\n{"x": 2}\n')
         else:
             for name, uri in spec.outputs.items():
@@ -214,7 +216,7 @@ class FakePlatform:
         if self._fault("no answer"):
             raise PlatformFailure(f"Endpoint {endpoint} did not answer. Try again.")
         state = self.endpoints[endpoint]
-        return Answer(b'{"y": 1}', "application/json", state.model_digest, "AllTraffic")
+        return Answer(self.answer, "application/json", state.model_digest, "AllTraffic")
 
     def invocations(self, endpoint: str, since: datetime) -> int:
         return self.requests

@@ -8,8 +8,9 @@ import pytest
 
 from ledgerline.errors import ConfigurationError
 from ledgerline.release.decisions import decide
-from ledgerline.release.deploy import deploy_release
-from ledgerline.release.releases import GateRefusal, current_release, deployable
+from ledgerline.release.deploy import deploy_release, restore
+from ledgerline.release.gate import EvaluationReport
+from ledgerline.release.releases import GateRefusal, current_release, decision_refusals, deployable
 from tests.unit.release_fakes import CONFIG, World
 
 EXPIRES = CONFIG.replace("expires_days: null", "expires_days: 30")
@@ -63,6 +64,26 @@ def test_the_approval_of_a_model_that_went_live_does_not_expire(tmp_path):
     assert world.platform.serves() == candidate.model_digest
 
 
+def test_a_release_by_another_report_does_not_keep_an_approval_young(tmp_path):
+    world = World(tmp_path, EXPIRES)
+    candidate = world.candidate("a")
+    approve(world, candidate, "Kim")
+    deploy(world)
+    report = EvaluationReport(candidate.model_digest, "rows", {"accuracy": 0.95}, details={"looked at": "again"})
+    newer = candidate.model_copy(
+        update={"report_digest": report.digest, "report_uri": world.objects.uri("reports", report.digest)}
+    )
+    world.objects.put(newer.report_uri, report.to_json())
+    world.ledger.append(newer)
+    approve(world, candidate, "Lee")
+    world.platform.delete_endpoint("demo")
+    restore(world.deployer(), actor="Kim", reason="x")  # a release of the first report, after the second's approval
+    world.now += timedelta(days=31)
+    assert [found.rule for found in decision_refusals(newer, world.records(), world.project.policy, world.now)] == [
+        "approval_expired"
+    ]
+
+
 def test_with_four_eyes_two_people_must_approve_and_both_are_in_the_release(tmp_path):
     world = World(tmp_path, FOUR_EYES)
     candidate = world.candidate("a")
@@ -71,9 +92,10 @@ def test_with_four_eyes_two_people_must_approve_and_both_are_in_the_release(tmp_
         "PendingManualApproval",
         "four_eyes",
     )
-    with pytest.raises(GateRefusal, match="Let a second person look") as refusal:
-        approve(world, candidate, " kim ")
-    assert refusal.value.rule == "four_eyes"
+    for same in (" kim ", "KIM", "Ｋｉｍ", "Ki\u200bm", "K\u00adim"):  # full width; invisible letters
+        with pytest.raises(GateRefusal, match="Let a second person look") as refusal:
+            approve(world, candidate, same)
+        assert refusal.value.rule == "four_eyes"
     approve(world, candidate, "Lee")
     assert world.platform.packages[candidate.package_arn].approval == "Approved"
     assert deploy(world).release.approver == "Kim and Lee"

@@ -77,6 +77,10 @@ SECTIONS = [
         "Write e.g. `time_column: available_at`.",
     ),
     (
+        "batch_transform: {table: t, columns: [a], key: [a], output_table: t}",
+        "batch_transform: the answers would be written into `t`, which is read. Correct it.",
+    ),
+    (
         "batch_transform: {table: t, columns: [answer], key: [answer], output_table: o}",
         "batch_transform: answer is a column of the answers: it cannot be a key. Correct it.",
     ),
@@ -195,6 +199,27 @@ def test_a_mistake_in_the_dataset_is_said_with_its_place(tmp_path, line, said):
         ]),
         ("30 6 * * 1-5", "every day", [
             f"{HERE}:21: schedule.cron: `every day` is not a cron of five fields. Write e.g. `30 6 * * 1-5`."
+        ]),
+        ("30 6 * * 1-5", "60 6 * * 1-5", [
+            f"{HERE}:21: schedule.cron: `60` is no minute of a cron (0 to 59). Write e.g. `30 6 * * 1-5`."
+        ]),
+        ("30 6 * * 1-5", "30 6 * * mon-fry", [
+            f"{HERE}:21: schedule.cron: `fry` is no weekday of a cron (0 to 7). Write e.g. `30 6 * * 1-5`."
+        ]),
+        ("30 6 * * 1-5", "*/0 6 * * 1-5", [
+            f"{HERE}:21: schedule.cron: `*/0` is no minute of a cron (0 to 59). Write e.g. `30 6 * * 1-5`."
+        ]),
+        ("{cost-center: research}", "{cost center: research}", [
+            f"{HERE}:22: tags: `cost center` cannot be the name of a tag: letters, digits, `_`, `-` and `.`, at most 63. "
+            "Write e.g. `cost-center: research`."
+        ]),
+        ("{cost-center: research}", "{cost-center: 'R&D'}", [
+            f"{HERE}:22: tags: `R&D` cannot be the value of a tag: letters, digits, `_`, `-` and `.`, at most 63. "
+            "Write e.g. `cost-center: research`."
+        ]),
+        ("table: examples", "table: examples\n  asset: demo/batch_predictions", [
+            f"{HERE}:6: dataset.asset: `demo/batch_predictions` is made from this training set. Name the asset that writes "
+            "the table."
         ]),
         ("America/New_York", "America/NewYork", [
             f"{HERE}:21: schedule.timezone: `America/NewYork` is no IANA time zone; did you mean `America/New_York`?"

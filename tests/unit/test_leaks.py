@@ -177,3 +177,12 @@ def test_the_limit_of_1_turns_the_score_off():
     labels = [0, 1] * 50
     rows = pa.table(honest(labels, 8) | {"size": [float(label) for label in labels]})
     assert find_leaks(rows, dataset(), most=1).leaks == ()
+
+
+def test_a_value_of_a_row_without_a_time_was_known_at_no_time_that_could_be_shown():
+    rows = honest([0, 1] * 20, 3)
+    rows["at"][7] = None
+    rows["known"] = [START] * 40
+    asked = dataset("known", available={"size": "known"})
+    (leak,) = find_leaks(pa.table(rows), asked, most=1).leaks
+    assert (leak.column, leak.rows) == ("size", 1)

@@ -30,6 +30,8 @@ from local_sagemaker.endpoints.capture import CaptureWriter, Event
 from local_sagemaker.endpoints.metrics import Metrics
 from local_sagemaker.endpoints.options import Capture, Options
 from local_sagemaker.endpoints.supervisor import Route
+from local_sagemaker.endpoints.update import Shift
+from local_sagemaker.endpoints.upstream import Answer
 from local_sagemaker.endpoints.worker import Fleet
 from local_sagemaker.http1 import MAX_BODY, Request
 from local_sagemaker.invocations import Invocation, Invocations
@@ -373,7 +375,7 @@ def test_an_accepted_request_that_cannot_be_done_ends_in_a_failure(
 
         fleet = Fleet("AllTraffic", 1.0, "d" * 64, start, Options())
         await fleet.start()
-        endpoints = SimpleNamespace(routes={"e": Route([fleet])} if routes else {})
+        endpoints = SimpleNamespace(routes={"e": Route([fleet])} if routes else {}, metrics=Metrics())
         platform: Any = SimpleNamespace(store=store, objects=objects, logs=logs, endpoints=endpoints, region="r")
         queue = AsyncQueue(platform, asyncio.get_running_loop())
         queue.recover()
@@ -386,6 +388,56 @@ def test_an_accepted_request_that_cannot_be_done_ends_in_a_failure(
     assert said in event.message
     if row["failure"]:
         assert said in objects.read(row["failure"]).decode()
+
+
+class Answering:
+    """A worker and its connections at once: answers every request with one status."""
+
+    def __init__(self, status: int) -> None:
+        self._status = status
+        self.upstream = self
+
+    def send(self, request: bytes, done: Any) -> None:
+        done(Answer(self._status, {}, b'{"score": 1}'))
+
+    def close(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+def test_asynchronous_requests_count_and_in_an_update_the_old_release_answers_for_a_bad_one(tmp_path: Path) -> None:
+    store, objects, logs = Store(tmp_path / "state"), Objects(tmp_path), Logs(tmp_path / "logs")
+    objects.put("s3://lake/in", b"1")
+    store.create(KIND, "1", waiting_row())
+    metrics = Metrics()
+
+    async def started(status: int, config: str) -> Fleet:
+        async def start(on_exit: Any) -> Any:
+            return Answering(status)
+
+        fleet = Fleet("AllTraffic", 1.0, "d" * 64, start, Options())
+        await fleet.start()
+        metrics.attach(fleet, "e", "AllTraffic", config)
+        return fleet
+
+    async def run() -> None:
+        old, bad = await started(200, "old"), await started(500, "bad")
+        endpoints = SimpleNamespace(routes={"e": Shift(Route([old]), Route([bad]), 1.0)}, metrics=metrics)
+        platform: Any = SimpleNamespace(store=store, objects=objects, logs=logs, endpoints=endpoints, region="r")
+        queue = AsyncQueue(platform, asyncio.get_running_loop())
+        queue.recover()
+        while store.all(KIND):
+            await asyncio.sleep(0.01)
+        await queue.close()
+
+    asyncio.run(run())
+    assert objects.read("s3://lake/1.out") == b'{"score": 1}'
+    counted = {}
+    for config in ("old", "bad"):
+        of = {"EndpointName": "e", "VariantName": "AllTraffic", "EndpointConfigName": config}
+        found = metrics.window("AWS/SageMaker", "Invocation5XXErrors", of, 0, 2**40)
+        counted[config] = (found.count, found.total) if found else None
+    assert counted == {"old": (1, 0.0), "bad": (1, 1.0)}
 
 
 def test_what_was_accepted_is_done_after_kill_9(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from local_sagemaker.endpoints.deployment import Plan, plan
 from local_sagemaker.endpoints.hours import HOUR, KEPT_SECONDS, Hours
 from local_sagemaker.endpoints.metrics import DRIFT, DRIFT_NAMESPACE, NAMESPACE, Distribution, Metrics
 from local_sagemaker.endpoints.options import Options
-from local_sagemaker.endpoints.supervisor import Route
+from local_sagemaker.endpoints.supervisor import Route, _answering
 from local_sagemaker.endpoints.update import Shift, Update
 from local_sagemaker.endpoints.worker import Launch, Worker
 from local_sagemaker.errors import ServiceError
@@ -365,12 +365,13 @@ def test_a_deployment_config_that_aws_refuses_is_refused(config: dict[str, Any],
 class Named:
     """A fleet as a route sees it."""
 
-    def __init__(self, name: str, release: str) -> None:
+    def __init__(self, name: str, release: str, *, shadow: bool = False) -> None:
         self.name = name
         self.release = release
         self.weight = 1.0
         self.crashes = 0
-        self.options = Options()
+        self.ready = True
+        self.options = Options(shadow=shadow)
 
 
 def test_a_canary_gets_exactly_its_share_and_only_its_failures_are_answered_by_the_old_fleet() -> None:
@@ -389,12 +390,12 @@ def test_a_canary_gets_exactly_its_share_and_only_its_failures_are_answered_by_t
 def run_update(store: Store, how: Plan, **options: Any) -> tuple[str | None, list[float]]:
     """What an update that nobody asks says in the end, and the shares that it gave the new fleet."""
     shares: list[float] = []
-    old, new = Named("v", "old"), Named("v", "new")
+    old, new, shadow = Named("v", "old"), Named("v", "new"), Named("s", "new", shadow=True)
     metrics = Metrics()
     update = Update(
         how,
         Route([old]),  # type: ignore[list-item]
-        Route([new]),  # type: ignore[list-item]
+        Route([new, shadow]),  # type: ignore[list-item]
         route=lambda route: shares.append(route._share),  # type: ignore[union-attr]
         wanted=options.get("wanted", lambda: True),
         alarms=Alarms(store, metrics),
@@ -403,7 +404,8 @@ def run_update(store: Store, how: Plan, **options: Any) -> tuple[str | None, lis
 
     async def run() -> str | None:
         if "crash_after" in options:
-            asyncio.get_running_loop().call_later(options["crash_after"], setattr, new, "crashes", 1)
+            crashing = shadow if options.get("of_the_shadow") else new
+            asyncio.get_running_loop().call_later(options["crash_after"], setattr, crashing, "crashes", 1)
         return await update.run()
 
     return asyncio.run(run()), shares
@@ -420,6 +422,19 @@ def test_an_update_goes_step_by_step_and_stops_at_the_first_reason(store: Store)
     assert (reason, shares) == ("The alarm nobody was deleted during the update.", [])
     reason, shares = run_update(store, Plan(), wanted=lambda: False)
     assert (reason, shares) == ("The endpoint configuration was deleted during the update.", [])
+
+
+def test_a_shadow_that_crashes_says_nothing_of_the_release(store: Store) -> None:
+    how = Plan((0.5, 1.0), wait_seconds=0.1)
+    assert run_update(store, how, crash_after=0.0, of_the_shadow=True) == (None, [0.5, 1.0])
+
+
+def test_a_shadow_that_is_down_does_not_keep_the_old_release_from_coming_back() -> None:
+    old, shadow = Named("v", "old"), Named("s", "old", shadow=True)
+    route = Route([old, shadow])  # type: ignore[list-item]
+    shadow.ready, shadow.crashes = False, 3
+    asyncio.run(asyncio.wait_for(_answering(route.answering), 1))
+    assert [fleet.name for fleet in Shift(route, Route([old]), 0.5).answering] == ["v", "v"]  # type: ignore[list-item]
 
 
 def test_a_worker_that_is_given_up_while_it_starts_leaves_no_process(tmp_path: Path) -> None:

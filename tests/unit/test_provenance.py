@@ -21,16 +21,22 @@ RECORDS = [DayProvenance, VersionProvenance, ListingsProvenance] + [
 ]
 
 
+VALUES: dict[Any, Any] = {
+    str: "x",
+    int: 7,
+    bool: True,
+    float: 0.5,
+    dict[str, int]: {"x": 7},
+    dict[str, str | int | float]: {"x": "y", "z": 0.5},
+}
+
+
+def value_of(kind: Any) -> Any:
+    return VALUES[kind] if kind in VALUES else example(kind)  # a record in a record
+
+
 def example(record: type[Provenance]) -> Provenance:
-    values: dict[Any, Any] = {
-        str: "x",
-        int: 7,
-        bool: True,
-        float: 0.5,
-        dict[str, int]: {"x": 7},
-        dict[str, str | int | float]: {"x": "y", "z": 0.5},
-    }
-    return record(**{name: values[field.annotation] for name, field in record.model_fields.items()})  # type: ignore[index]
+    return record(**{name: value_of(field.annotation) for name, field in record.model_fields.items()})
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)

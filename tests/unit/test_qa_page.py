@@ -127,7 +127,7 @@ def test_a_first_model_has_nothing_to_differ_from_and_the_page_says_so():
             verdict=judge(candidate, POLICY, None),
         )
     ).text
-    assert "Nothing is live yet: there is nothing to differ from" in text
+    assert "No live endpoint answers: there is nothing to differ from" in text
     assert "no live model was measured" in text
 
 

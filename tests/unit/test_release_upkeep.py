@@ -8,12 +8,13 @@ from datetime import timedelta
 import pytest
 
 from ledgerline.errors import LedgerlineError, PermanentFailure
+from ledgerline.release.approvals import standing_refusal
 from ledgerline.release.deploy import deploy_release, restore, rollback
 from ledgerline.release.digest import pack_files
 from ledgerline.release.history import counts, newest_rows
-from ledgerline.release.releases import EndpointDeleted, GateRefusal, Intent, asleep, current_release
+from ledgerline.release.releases import EndpointDeleted, GateRefusal, Intent, approvals, asleep, current_release
 from ledgerline.release.upkeep import delete_idle_live, delete_old_qa, drift
-from tests.unit.release_fakes import CONFIG, World
+from tests.unit.release_fakes import CONFIG, Killed, World
 
 PRICED = CONFIG + "serving: {idle_hours: 72, qa_hours: 8, instance_usd_per_hour: 0.1, instance_count: 2}\n"
 
@@ -249,3 +250,65 @@ def test_the_history_says_every_row_in_words_the_newest_first(world):
     assert rows[2]["what"] == "Kim withdrew it: rolled back: wrong answers"
     assert counts(entries)["release"] == 3
     assert len(newest_rows(entries, 2)) == 2
+
+
+def test_a_deployment_that_was_killed_hides_no_drift_for_longer_than_one_takes(world):
+    first = released(world, "first")
+    world.decide(world.candidate("second"))
+    world.platform.faults = ["killed before deploy"]
+    with pytest.raises(Killed):
+        deploy_release(world.deployer(), actor="test", pins={})
+    changed(world, config_name="by-hand")
+    assert drift(world.deployer()) is None
+    world.now += timedelta(hours=2)
+    assert "never ended, so nobody knows what endpoint demo serves" in drift(world.deployer())
+    restore(world.deployer(), actor="Kim", reason="x")
+    assert (drift(world.deployer()), world.platform.serves()) == (None, first.model_digest)
+
+
+# What an operator's command must not leave half done -----------------------------------------------------------------
+
+
+def test_an_endpoint_that_answers_with_errors_only_is_put_back_by_whoever_is_asked_to(world):
+    first = released(world, "first")
+    for put_back in (
+        lambda: restore(world.deployer(), actor="Kim", reason="it is broken"),
+        lambda: rollback(world.deployer(), actor="Kim", reason="x", digest_prefix=first.model_digest[:12]),
+        lambda: deploy_release(world.deployer(), actor="Kim", pins={}),
+    ):
+        world.platform.faults, before = ["no answer"], world.platform.configs
+        put_back()
+        assert (world.platform.configs, world.platform.serves()) == (before + 1, first.model_digest)
+
+
+def test_a_rollback_that_the_registry_refuses_withdraws_nothing(world):
+    first, second = released(world, "first"), released(world, "second")
+    world.platform.set_approval(first.package_arn, "Rejected", "by hand")
+    with pytest.raises(GateRefusal, match="is Rejected"):
+        rollback(world.deployer(), actor="Kim", reason="x")
+    assert world.platform.serves() == second.model_digest
+    assert standing_refusal(approvals(world.records()), second.model_digest) is None
+
+
+def test_a_way_back_without_the_request_that_proves_it_is_none(world):
+    first = released(world, "first")
+    second = world.candidate("second")
+    world.decide(second)
+    world.objects.bodies[second.requests_uri + "2"] = world.objects.bodies.pop(first.requests_uri)
+    world.ledger.append(second.model_copy(update={"requests_uri": second.requests_uri + "2"}))
+    with pytest.raises(GateRefusal, match="requests is gone") as refusal:
+        deploy_release(world.deployer(), actor="test", pins={})
+    assert (refusal.value.rule, world.platform.configs) == ("rollback_ready", 1)
+
+
+def test_a_release_that_was_left_and_released_again_is_a_way_back_again(world):
+    released(world, "first")
+    second = released(world, "second")
+    rollback(world.deployer(), actor="Kim", reason="x")
+    world.decide(second)
+    world.ledger.append(second.model_copy(update={"dataset_version": 4}))
+    world.platform.set_approval(second.package_arn, "Approved", "again")
+    deploy_release(world.deployer(), actor="test", pins={})
+    released(world, "third")
+    rollback(world.deployer(), actor="Kim", reason="x")
+    assert world.platform.serves() == second.model_digest

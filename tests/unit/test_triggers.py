@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import date, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -62,6 +63,33 @@ def test_columns_are_compared_where_both_tables_have_them_greatest_first():
         ("x", False),
     ]
     assert drift(old, new.slice(0, 0), ["x"]) == []
+
+
+def test_times_and_ids_are_no_distribution_of_which_new_rows_could_be_said_to_move():
+    days = [date(2025, 1, 1) + timedelta(days=n) for n in range(120)]
+
+    def rows(first: int) -> pa.Table:
+        chosen = days[first : first + 60]
+        return pa.table(
+            {
+                "available_at": chosen,
+                "filing": [f"0000320193-25-{n:06d}" for n in range(first, first + 60)],
+                "iso": [str(day) for day in chosen],
+                "kind": ["a", "b", "c"] * 20,
+                "few": ["x"] * 60,
+            }
+        )
+
+    found = drift(rows(0), rows(60), rows(0).column_names)
+    assert {one.column: one.index for one in found} == {"few": 0, "kind": 0}
+
+
+def test_a_column_that_is_written_with_another_type_now_is_compared_as_numbers_or_not_at_all():
+    old = pa.table({"x": list(range(40)), "y": list(range(40))})
+    new = pa.table({"x": [float(n) for n in range(40)], "y": [str(n) for n in range(40)]})
+    assert [(one.column, one.index) for one in drift(old, new, ["x", "y"])] == [("x", 0)]
+    few = pa.table({"x": [1, 2] * 20}), pa.table({"x": [1.0, 2.0] * 20})
+    assert [(one.column, one.index) for one in drift(*few, ["x"])] == [("x", 0)]
 
 
 # Files ---------------------------------------------------------------------------------------------------------------
