@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from ledgerline.errors import LedgerlineError
 
@@ -29,6 +30,9 @@ def parser() -> argparse.ArgumentParser:
     dev.add_argument("--port", type=port, default=3000)
     new = commands.add_parser("new-project", help="write a model project to start from")
     new.add_argument("name", help="lower-case letters, digits, single underscores")
+    load = commands.add_parser("load-table", help="a Parquet file as a new table of the lake")
+    load.add_argument("table", help="its name, e.g. churn_examples")
+    load.add_argument("file", type=Path)
     for name, what in (
         ("approve", "let a registered model go live"),
         ("reject", "keep a registered model from going live"),
@@ -83,6 +87,11 @@ def run(arguments: argparse.Namespace) -> int:
         from resources.environment import ROOT
 
         return new_project(arguments.name, ROOT / "model_projects")
+    if arguments.command == "load-table":
+        from cli.load_table import load_table
+        from resources import build_resources
+
+        return load_table(arguments.table, arguments.file, build_resources()["lake"])
     if arguments.command == "dev":
         from cli.dev import dev
 
