@@ -17,6 +17,7 @@ from ledgerline.errors import ConfigurationError
 from ledgerline.projects.config import SCRIPTS, load_project
 from ledgerline.projects.datasets import training_set
 from ledgerline.projects.leaks import find_leaks
+from local_sagemaker.inside.request_schema import Schema
 from platform_assets.components.model_project import model_project_definitions
 from resources.environment import ROOT
 from resources.lake import DeltaLake
@@ -56,8 +57,27 @@ def test_its_made_up_rows_become_the_table_that_it_learns_from(tmp_path, capsys)
     channels = found.rows["channel"].value_counts().to_pylist()
     assert min(one["counts"] for one in channels) > 100
     assert find_leaks(found.rows, dataset, most=0.999).leaks == ()
+    assert (
+        Schema.load(trained(folder, found.body, tmp_path) / "schema.json").violations('{"size": 1, "growth": 0}') == []
+    )
     with pytest.raises(ConfigurationError, match="has a table churn_risk_examples already"):
         load_table(dataset.table, file, lake)
+
+
+def trained(project: Path, rows: bytes, scratch: Path) -> Path:
+    """The model directory of the project's own scripts, run as jobs do."""
+    (scratch / "input").mkdir()
+    (scratch / "input" / "rows.parquet").write_bytes(rows)
+    channels = {f"SM_CHANNEL_{name.upper()}": str(scratch / "channels" / name) for name in ("train", "validation")}
+    for script, arguments in (
+        ("preprocessing.py", ["--input-dir", str(scratch / "input"), "--output-dir", str(scratch / "channels")]),
+        ("train.py", []),
+    ):
+        subprocess.run(
+            [sys.executable, str(project / script), *arguments],
+            env={**os.environ, **channels, "SM_MODEL_DIR": str(scratch / "model")}, check=True,
+        )  # fmt: skip
+    return scratch / "model"
 
 
 def test_what_is_no_file_of_rows_becomes_no_table(tmp_path):
