@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from ledgerline.errors import LedgerlineError
 
@@ -32,6 +33,9 @@ def parser() -> argparse.ArgumentParser:
     pipeline = commands.add_parser("export-pipeline", help="a model project as the definition of a SageMaker Pipeline")
     pipeline.add_argument("--project", required=True)
     pipeline.add_argument("--out", default="", help="file to write it to, instead of stdout")
+    load = commands.add_parser("load-table", help="a Parquet file as a new table of the lake")
+    load.add_argument("table", help="its name, e.g. churn_examples")
+    load.add_argument("file", type=Path)
     for name, what in (
         ("approve", "let a registered model go live"),
         ("reject", "keep a registered model from going live"),
@@ -90,6 +94,11 @@ def run(arguments: argparse.Namespace) -> int:
         from cli.export_pipeline import export
 
         return export(arguments.project, arguments.out)
+    if arguments.command == "load-table":
+        from cli.load_table import load_table
+        from resources import build_resources
+
+        return load_table(arguments.table, arguments.file, build_resources()["lake"])
     if arguments.command == "dev":
         from cli.dev import dev
 

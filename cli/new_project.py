@@ -27,9 +27,14 @@ def new_project(name: str, root: Path) -> int:
     """
     folder = write_project(name, root)
     load_project(folder)
-    print(f"wrote {folder}: config.yaml names the lake table `{name}_examples`, which your own asset or script writes.")
-    print(f"  its tests:  python -m pytest {folder.parent.name}/{name}")
-    print(f"  then:       edit config.yaml and the scripts, reload the code location, run the job train_{name}")
+    shown = f"{root.name}/{name}"
+    print(f"wrote {folder}, which learns from the lake table `{name}_examples`.")
+    print(f"  its tests:       python -m pytest {shown}")
+    print(f"  made-up rows:    python {shown}/tests/made_up_rows.py rows.parquet")
+    print(f"                   python -m cli load-table {name}_examples rows.parquet")
+    print("  your own rows:   an asset that writes the table, or another table in config.yaml (dataset)")
+    print(f"  then:            dagster job execute -m platform_assets.definitions -j train_{name}")
+    print("                   (in the UI: Deployment, Reload, and the job of that name)")
     return 0
 
 

@@ -155,6 +155,7 @@ def slice_rows(report: EvaluationReport, column: str, live: EvaluationReport | N
     return [
         {
             column: value,
+            "rows": metrics.get("rows"),
             **dict(sorted(metrics.items())),
             **{f"{name} (live)": number for name, number in sorted(theirs.get(value, {}).items()) if name != "rows"},
         }

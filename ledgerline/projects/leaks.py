@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 CLASSES = 10  # a number with at most so many values is a class
 ENOUGH = 10  # rows of a class, and outside of it, below which a perfect score may be chance
 BINS = 64
+REMEDY = (
+    "Take the column out of dataset.columns, join it point-in-time (dataset.joins), or, where one column may well tell "
+    "the label, raise gate.max_single_feature_score in config.yaml."
+)
 FIRST_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
 
@@ -64,8 +68,7 @@ def refuse_leaks(rows: pa.Table, dataset: Dataset, *, most: float, project: str)
         raise PermanentFailure(
             f"The training set of {project} leaks what is not known in time, so nothing is trained on it:\n"
             + "\n".join(f"  {leak.column}: {leak.why}" for leak in leaks)
-            + "\nTake the column out of dataset.columns, join it point-in-time (dataset.joins), or, where one column may "
-            "well tell the label, raise gate.max_single_feature_score in config.yaml."
+            + f"\n{REMEDY}"
         )
 
 

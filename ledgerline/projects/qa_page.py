@@ -47,7 +47,7 @@ class QaPage:
     verdict: Verdict
     models: Sequence[Compared]
     digests: Mapping[str, str]  # what -> digest or address
-    approve: str = ""  # the command; "" before the model is registered
+    approve: str = ""  # the command; "" before the model is registered and where it is approved
     decisions: str = ""
     known: tuple[EvaluationReport, EvaluationReport] | None = None
     live_digest: str | None = None
@@ -192,7 +192,7 @@ _PAGE = """\
 body{font:14px/1.45 system-ui,sans-serif;margin:2em auto;max-width:70em;padding:0 1em;color:#222}
 table{border-collapse:collapse;margin:.5em 0 1.5em}
 th,td{border:1px solid #ccc;padding:.2em .6em;text-align:left;vertical-align:top}
-th{background:#f3f3f3}pre{margin:0;white-space:pre-wrap;overflow-wrap:anywhere;max-width:24em;font-size:12px}
+th{background:#f3f3f3}pre{margin:0;white-space:pre-wrap;overflow-wrap:anywhere;max-width:24em;font-size:12px}pre.wide{max-width:none}
 .passed{color:#2a6b1f}.failed{color:#a8201a;font-weight:bold}
 svg{width:360px;font-size:11px;margin:.5em}svg .axis{fill:none;stroke:#888}
 svg .diagonal{fill:none;stroke:#bbb;stroke-dasharray:4}
@@ -208,7 +208,7 @@ code{background:#f3f3f3;padding:.1em .3em;overflow-wrap:anywhere}
 <td>{{ one.reason }}</td></tr>
 {% endfor %}</table>
 {% if page.approve %}<p>To approve: <code>{{ page.approve }}</code></p>{% endif %}
-{% if page.decisions %}<p>Decided so far:</p><pre>{{ page.decisions }}</pre>{% endif %}
+{% if page.decisions %}<p>Decided so far:</p><pre class="wide">{{ page.decisions }}</pre>{% endif %}
 <h2>New data</h2>
 <p>The test rows of the candidate's training set ({{ report.data_digest[:12] }}){% if page.live_digest == report.model_digest %}.
 This very model is live{% elif not live %}; no live model was measured on them{% endif %}.</p>

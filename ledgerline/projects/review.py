@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from ledgerline.projects.comparison import Compared, compared_models, known_data
 from ledgerline.projects.pipeline import QA_REQUESTS, Evaluation, Pipeline, QaReport, TrainedModel
 from ledgerline.projects.qa_page import QaPage, qa_page
-from ledgerline.release.approvals import describe_decisions
+from ledgerline.release.approvals import describe_decisions, standing_approvals
 from ledgerline.release.deploy import measured_size, recorded_reports
 from ledgerline.release.gate import judge
 from ledgerline.release.releases import Candidate, approvals, approve_command, current_release
@@ -44,6 +44,12 @@ def store_qa_page(pipeline: Pipeline, candidate: Candidate, found: QaReport) -> 
     """The URI and the bytes of the page. Raises GateRefusal where the candidate's report was changed."""
     records, project = pipeline.records(), pipeline.project
     report, live = recorded_reports(project, candidate, records, pipeline.objects)
+    approved = standing_approvals(
+        approvals(records),
+        model_digest=candidate.model_digest,
+        report_digest=candidate.report_digest,
+        policy_digest=candidate.policy_digest,
+    )
     page = QaPage(
         project=project.name,
         description=project.config.description,
@@ -68,7 +74,7 @@ def store_qa_page(pipeline: Pipeline, candidate: Candidate, found: QaReport) -> 
             "training job": candidate.training_job,
             "package": candidate.package_arn,
         },
-        approve=approve_command(candidate),
+        approve="" if len(approved) > project.policy.four_eyes else approve_command(candidate),
         decisions=describe_decisions(approvals(records), candidate.model_digest),
         known=known_data(records, pipeline.objects, report),
         live_digest=found.live_digest,

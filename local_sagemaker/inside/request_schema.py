@@ -95,6 +95,8 @@ def _holds_records(value):
 
 
 def _checked(column):
+    if not isinstance(column, dict):
+        raise ValueError(f"`columns` is a list of objects with name and type, but {_shown(column)} is in it")
     unknown = sorted(set(column) - MEMBERS)
     if unknown:
         raise ValueError(f"column {column.get('name')!r} has the unknown members {unknown}")

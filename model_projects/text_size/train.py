@@ -41,15 +41,15 @@ def class_codes(rows: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
 
 def request_schema(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What the requests looked like in training: types, nulls, ranges and classes of each column."""
-    columns: dict[str, dict[str, Any]] = {}
-    for name in CLASSES:
-        columns[name] = {"type": "text", "nullable": False, "classes": sorted({row[name] for row in rows})}
-    columns["sequence"] = {"type": "integer", "nullable": False, "min": 1}
-    columns["binary_bytes"] = {"type": "integer", "nullable": False, "min": 0}
-    sizes = [row["bytes"] for row in rows if row["bytes"] is not None]
-    columns["bytes"] = {"type": "integer", "nullable": True, "min": 0}
-    if sizes:
-        columns["bytes"]["max"] = 10 * max(sizes)  # beyond, the trees know no more than at the greatest they saw
+    columns: list[dict[str, Any]] = [
+        {"name": name, "type": "string", "classes": sorted({row[name] for row in rows})} for name in CLASSES
+    ]
+    columns.append({"name": "sequence", "type": "integer", "min": 1})
+    columns.append({"name": "binary_bytes", "type": "integer", "min": 0})
+    size: dict[str, Any] = {"name": "bytes", "type": "integer", "nullable": True, "min": 0}
+    if seen := [row["bytes"] for row in rows if row["bytes"] is not None]:
+        size["max"] = 10 * max(seen)  # beyond, the trees know no more than at the greatest they saw
+    columns.append(size)
     return {"columns": columns}
 
 

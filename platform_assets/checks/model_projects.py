@@ -67,10 +67,11 @@ def _gate(project: ModelProject) -> dg.AssetChecksDefinition:
         except GateRefusal as refusal:
             return _failed(str(refusal))
         why = "; ".join(result.reason for result in verdict.failed)
+        remedy = f"Train a better model, or change the gate in model_projects/{project.name}/config.yaml."
         return dg.AssetCheckResult(
             passed=verdict.passed,
             severity=dg.AssetCheckSeverity.ERROR,
-            description=f"{verdict.summary}{f': {why}' if why else ''}",
+            description=f"{verdict.summary}{f': {why}. {remedy}' if why else ''}",
             metadata={"rules": rules_table(verdict), "model": verdict.model_digest, "verdict": verdict.digest},
         )
 

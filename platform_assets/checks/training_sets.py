@@ -63,7 +63,7 @@ def _no_leak(project: ModelProject) -> dg.AssetChecksDefinition:
     def no_leak(
         context: dg.AssetCheckExecutionContext, object_store: dg.ResourceParam[ObjectStore]
     ) -> dg.AssetCheckResult:
-        from ledgerline.projects.leaks import as_table, find_leaks
+        from ledgerline.projects.leaks import REMEDY, as_table, find_leaks
         from ledgerline.projects.pipeline import StoredDataset, stored_rows
         from platform_assets.components.model_project import TrainingSetProvenance
         from platform_assets.plots import table
@@ -80,8 +80,9 @@ def _no_leak(project: ModelProject) -> dg.AssetChecksDefinition:
         return dg.AssetCheckResult(
             passed=not report.leaks,
             severity=dg.AssetCheckSeverity.ERROR,
-            description="; ".join(f"{leak.column}: {leak.why}" for leak in report.leaks)
-            or f"none of {len(report.scores)} features tells the label alone, none was known too late",
+            description=f"{'; '.join(f'{leak.column}: {leak.why}' for leak in report.leaks)}. {REMEDY}"
+            if report.leaks
+            else f"none of {len(report.scores)} features tells the label alone, none was known too late",
             metadata=metadata,
         )
 

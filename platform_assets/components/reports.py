@@ -19,11 +19,11 @@ def rules_table(verdict: Verdict) -> dg.TableMetadataValue:
     return table(
         [
             {
-                "rule": result.rule,
+                "passed": "yes" if result.passed else "NO",  # the rule's words may fill the page's width
                 "value": result.value,
                 "threshold": result.threshold,
                 "live": result.live_value,
-                "passed": "yes" if result.passed else "NO",
+                "rule": result.rule,
                 "reason": result.reason,
             }
             for result in verdict.reasons

@@ -195,6 +195,7 @@ def test_a_leak_fails_the_blocking_check_and_stops_what_comes_after_it(tmp_path)
     leak = check(result, "no_leak")
     assert (leak.passed, leak.blocking) == (False, True)
     assert "x: 1 of 1 rows hold a value that was not knowable at as_of" in leak.description
+    assert "Take the column out of dataset.columns" in leak.description
     assert materialized(result) == {"training_set"}
     alone = graph.materialize("model")  # around the check: the code refuses by itself
     assert "leaks what is not known in time" in failures(alone)["demo__model"][0]

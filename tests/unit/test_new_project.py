@@ -7,13 +7,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from cli.load_table import load_table
 from cli.new_project import new_project, write_project
 from ledgerline.errors import ConfigurationError
 from ledgerline.projects.config import SCRIPTS, load_project
+from ledgerline.projects.datasets import training_set
+from ledgerline.projects.leaks import find_leaks
+from local_sagemaker.inside.request_schema import Schema
 from platform_assets.components.model_project import model_project_definitions
 from resources.environment import ROOT
+from resources.lake import DeltaLake
 
 
 def test_the_written_project_loads_and_gives_assets(tmp_path, capsys):
@@ -27,6 +34,60 @@ def test_the_written_project_loads_and_gives_assets(tmp_path, capsys):
     first = (project.folder / "config.yaml").read_text().splitlines()[0]
     assert (ROOT / "model_projects" / "x" / first.partition("=")[2]).resolve().is_file()
     assert [path.name for path in (tmp_path / "model_projects").iterdir()] == ["churn_risk"]
+
+
+def test_the_written_project_is_clean_for_make_test(tmp_path):
+    folder = write_project("churn_risk", tmp_path / "model_projects")
+    for check in (["check"], ["format", "--check"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *check, "--no-cache", "--config", str(ROOT / "pyproject.toml"), str(folder)],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+
+
+def test_its_made_up_rows_become_the_table_that_it_learns_from(tmp_path, capsys):
+    folder = write_project("churn_risk", tmp_path / "model_projects")
+    script, file = folder / "tests" / "made_up_rows.py", tmp_path / "rows.parquet"
+    subprocess.run([sys.executable, str(script), str(file)], check=True)
+    lake, dataset = DeltaLake(root=str(tmp_path / "lake")), load_project(folder).config.dataset
+    assert load_table(dataset.table, file, lake) == 0
+    assert "4,000 rows, columns entity, day, size, growth, label, lake version 0" in capsys.readouterr().out
+    found = training_set(lake, dataset)
+    channels = found.rows["channel"].value_counts().to_pylist()
+    assert min(one["counts"] for one in channels) > 100
+    assert find_leaks(found.rows, dataset, most=0.999).leaks == ()
+    assert (
+        Schema.load(trained(folder, found.body, tmp_path) / "schema.json").violations('{"size": 1, "growth": 0}') == []
+    )
+    with pytest.raises(ConfigurationError, match="has a table churn_risk_examples already"):
+        load_table(dataset.table, file, lake)
+
+
+def trained(project: Path, rows: bytes, scratch: Path) -> Path:
+    """The model directory of the project's own scripts, run as jobs do."""
+    (scratch / "input").mkdir()
+    (scratch / "input" / "rows.parquet").write_bytes(rows)
+    channels = {f"SM_CHANNEL_{name.upper()}": str(scratch / "channels" / name) for name in ("train", "validation")}
+    for script, arguments in (
+        ("preprocessing.py", ["--input-dir", str(scratch / "input"), "--output-dir", str(scratch / "channels")]),
+        ("train.py", []),
+    ):
+        subprocess.run(
+            [sys.executable, str(project / script), *arguments],
+            env={**os.environ, **channels, "SM_MODEL_DIR": str(scratch / "model")}, check=True,
+        )  # fmt: skip
+    return scratch / "model"
+
+
+def test_what_is_no_file_of_rows_becomes_no_table(tmp_path):
+    lake = DeltaLake(root=str(tmp_path / "lake"))
+    (tmp_path / "page.md").write_text("# A page")
+    pq.write_table(pa.table({"a": pa.array([], pa.int64())}), tmp_path / "empty.parquet")
+    for name, said in (("page.md", "cannot be read"), ("none.parquet", "cannot be read"), ("empty.parquet", "no rows")):
+        with pytest.raises(ConfigurationError, match=said):
+            load_table("examples", tmp_path / name, lake)
+    assert lake.version("examples") is None
 
 
 def test_the_written_project_passes_its_own_tests(tmp_path):

@@ -86,6 +86,12 @@ def read(text: str) -> Reader:
     return reader
 
 
+def test_an_approved_model_asks_for_no_approval():
+    text = read(page(approve="", decisions="2026-03-02 12:00 UTC approve by gate (approval: automatic)")).text
+    assert "approve by gate" in text
+    assert "To approve" not in text
+
+
 def test_the_page_says_what_a_reviewer_decides_from():
     text = " ".join(read(page()).text.split())
     for said in (

@@ -120,6 +120,12 @@ def test_a_wrong_schema_says_where(tmp_path: Path, column: dict, said: str) -> N
         Schema.load(path)
 
 
+def test_columns_by_name_are_no_list_and_the_model_says_so(tmp_path: Path) -> None:
+    (tmp_path / "schema.json").write_text('{"columns": {"size": {"type": "number"}}}')
+    with pytest.raises(ValueError, match='`columns` is a list of objects with name and type, but "size" is in it'):
+        Schema.load(tmp_path / "schema.json")
+
+
 def test_a_file_without_columns_is_somebody_elses(tmp_path: Path) -> None:
     assert Schema.load(tmp_path / "schema.json") is None
     (tmp_path / "schema.json").write_text('{"feature_names": ["a"]}')

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ledgerline.projects.config import load_project
+from local_sagemaker.inside.request_schema import Schema
 from resources.environment import ROOT
 
 PROJECT = ROOT / "model_projects" / "text_size"
@@ -132,10 +133,12 @@ def test_a_list_gets_a_list_and_a_picture_has_no_text(served):
 
 
 def test_the_schema_says_types_nulls_ranges_and_classes(made):
-    columns = json.loads((made / "model" / "schema.json").read_text())["columns"]
-    assert columns["bytes"]["nullable"]
-    assert columns["form"]["classes"] == sorted(["10-K", "8-K", "사업보고서 (2025.12)"])
-    assert {one["type"] for one in columns.values()} == {"integer", "text"}
+    schema = Schema.load(made / "model" / "schema.json")  # as the endpoint reads it
+    assert schema.violations(json.dumps(REQUEST | {"bytes": None})) == []
+    found = schema.violations(json.dumps(REQUEST | {"form": "99-X", "sequence": 0, "bytes": -1}))
+    assert [one.split(" is ")[0].removeprefix("record 1: ") for one in found] == ["form", "sequence", "bytes"]
+    assert "one of " in found[0]
+    assert "10-K" in found[0]
 
 
 @pytest.mark.parametrize(
