@@ -22,8 +22,8 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from ledgerline.errors import LedgerlineError
 from platform_assets.definitions import build_defs
+from platform_assets.listings import listings
 from resources import neptune_client
 from resources.filing_ledger import SqlFilingLedger
 from resources.lake import DeltaLake, s3_options
@@ -31,17 +31,20 @@ from resources.neptune_graph import NeptuneKnowledgeGraph
 from resources.object_store import S3ObjectStore
 from resources.opensearch_index import OpenSearchCandidateIndex
 from resources.regulators import RegulatorSet
+from sensors.failures import authors_message
 from tests.graph.test_days import EDGAR, OF_A_DAY, Days, TwoCompanies
 from tests.servers.gremlin import GremlinServer, NoGremlinServer, running_gremlin
 from tests.servers.moto import MotoServer, NoMoto
 from tests.servers.opensearch import NoOpenSearch, OpenSearchServer
 from tests.servers.postgres import NoPostgres, running_postgres
 from tests.servers.proxy import Answer, Forward, Proxy, Request
-from tests.servers.small_archive import DAY
+from tests.servers.small_archive import DAY, submission
+from tests.servers.small_archive import EDGAR as EDGAR_FILINGS
 
 pytestmark = pytest.mark.integration
 
 BUCKET = "outages"
+WAITED = 3  # seconds for an answer; small requests that are in order take milliseconds
 # Columns that a store names or a clock gives; all else must be as where nothing broke.
 OWN = {"graph_version", "index_version", "first_seen_at", "fetched_at", "checked_at", "uri"}
 
@@ -70,13 +73,29 @@ def servers() -> Iterator[Servers]:
                 pytest.fail(f"CI needs this server: {missing}")
             pytest.skip(str(missing))
         patched = enter(pytest.MonkeyPatch.context())
-        for name, value in moto.variables().items():
+        s3 = enter(Proxy(moto.url))
+        for name, value in (moto.variables() | {"AWS_ENDPOINT_URL_S3": s3.url}).items():
             patched.setenv(name, value)
-        yield Servers(postgres, enter(Proxy(moto.url)), opensearch, gremlin)
+        yield Servers(postgres, s3, opensearch, gremlin)
 
 
-class OnServers(Days):
-    """The small days on real servers, which are waited for as briefly as a test may."""
+class Served(Days):
+    """The small days, of which every filing is served: one that is not is tried, and set aside, once for each run."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        for made in EDGAR_FILINGS:
+            if not made.body:
+                (self.archive / f"edgar/full/{made.accession}.txt").write_bytes(submission(made))
+
+    def list_companies(self) -> None:
+        """Without its check, which tries every port there is and starts the embedded SageMaker for it."""
+        ports = {"listings_source": TwoCompanies(), "lake": self.lake}
+        assert dg.materialize([listings], instance=self.instance, resources=ports).success
+
+
+class OnServers(Served):
+    """The same on real servers, which are waited for as briefly as a test may."""
 
     def __init__(self, folder: Path, servers: Servers) -> None:
         import boto3
@@ -88,14 +107,14 @@ class OnServers(Days):
         self.objects = S3ObjectStore(bucket=BUCKET, region="us-east-1", endpoint_url=servers.s3.url)
         options = {"AWS_ENDPOINT_URL": servers.s3.url, "AWS_ALLOW_HTTP": "true", "retry_timeout": "1s"}
         self.lake = DeltaLake(root=f"s3://{BUCKET}/lake", storage_options=s3_options(region="us-east-1") | options)
-        self.index = OpenSearchCandidateIndex(url=servers.opensearch.url, prefix="outages", timeout_seconds=5)
+        self.index = OpenSearchCandidateIndex(url=servers.opensearch.url, prefix="outages", timeout_seconds=WAITED)
         self.graph = NeptuneKnowledgeGraph(
             endpoint=servers.gremlin.url,
             region="us-east-1",
             iam=False,
             object_store=self.objects,
-            query_seconds=5,
-            load_seconds=5,
+            query_seconds=WAITED,
+            load_seconds=WAITED,
         )
         self.defs = build_defs(
             "local",
@@ -112,9 +131,11 @@ class OnServers(Days):
 
     def fails(self, job: str, asset: str, key: str | None = None) -> str:
         """Run a step that must fail, and return what it says to a person."""
-        with pytest.raises(LedgerlineError) as said:
-            self.run(job, asset, key=key or "")
-        return str(said.value)
+        result = self.defs.resolve_job_def(job).execute_in_process(
+            instance=self.instance, asset_selection=[dg.AssetKey(asset)], partition_key=key, raise_on_error=False
+        )
+        assert not result.success
+        return authors_message(next(event for event in result.all_events if event.is_step_failure))
 
 
 @pytest.fixture(scope="module")
@@ -128,9 +149,10 @@ def world(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Days]:
     """The same day on the embedded platform, where nothing falls away."""
-    made = Days(tmp_path_factory.mktemp("unbroken"))
+    made = Served(tmp_path_factory.mktemp("unbroken"))
     with made.instance:
-        made.build()
+        made.list_companies()
+        made.run("refresh_listings", "knowledge_graph", "candidate_index")
         made.day(EDGAR)
         yield made
 
@@ -213,7 +235,7 @@ def _answers(engine: sa.Engine) -> bool:
 
 
 def test_a_gremlin_server_that_hangs_in_a_load_leaves_no_version_and_the_next_run_loads_it(world: OnServers) -> None:
-    world.run("refresh_listings", "listings")
+    world.list_companies()
     gremlin = world.servers.gremlin
     try:
         with before(NeptuneKnowledgeGraph, "_merged_edges", gremlin.hang):
@@ -234,7 +256,7 @@ def test_an_opensearch_that_hangs_in_a_load_shows_no_version_and_the_next_run_lo
             said = world.fails("refresh_listings", "candidate_index")
     finally:
         opensearch.resume()
-    assert f"OpenSearch at {opensearch.url} did not answer within 5 s" in said
+    assert f"OpenSearch at {opensearch.url} did not answer within {WAITED} s" in said
     assert world.index.current() is None
     world.run("refresh_listings", "candidate_index")
     assert len(world.index._loaded()) == 1
