@@ -13,7 +13,7 @@ help:  ## list the targets
 demo: base  ## filings in, a gated model live, on this machine alone (ARCHIVE=<folder> for real filings)
 	@$(RUN) -m cli demo $(if $(ARCHIVE),--archive "$$ARCHIVE")
 
-demo-real: tools  ## the demo on OpenSearch, Gremlin Server, PostgreSQL and MLflow, compared with the embedded one
+demo-real: tools  ## the demo on OpenSearch, Gremlin Server, PostgreSQL, MLflow and S3, compared with the embedded one
 	@$(RUN) -m cli demo-real $(if $(ARCHIVE),--archive "$$ARCHIVE")
 
 servers: tools  ## these servers and AWS by moto, until Ctrl-C, and the variables that point the platform at them

@@ -108,6 +108,8 @@ class Demo:
         """Run a job here. Raises LedgerlineError with the message of the step that failed."""
         import dagster as dg
 
+        from sensors.failures import authors_message
+
         tags = dict(STARTED_BY)
         if keys:
             tags |= {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
@@ -122,7 +124,7 @@ class Demo:
             raise LedgerlineError(f"{said} (run {result.run_id}; its log is in `make dev`)")
         for event in result.all_events:
             if event.is_step_failure:
-                raise LedgerlineError(f"{failure_text(event)} (run {result.run_id}; its log is in `make dev`)")
+                raise LedgerlineError(f"{authors_message(event)} (run {result.run_id}; its log is in `make dev`)")
         if not result.success:
             raise LedgerlineError(f"run {result.run_id} of {job} failed; its log is in `make dev`")
         return result
@@ -496,14 +498,3 @@ def failed_checks(checks: Sequence[dg.AssetCheckEvaluation]) -> list[str]:
         for check in checks
         if check.blocking and not check.passed and check.severity.value == "ERROR"
     ]
-
-
-def failure_text(event: Any) -> str:
-    """The innermost message of a failed step: what its author wrote for a person."""
-    failure = event.step_failure_data.user_failure_data
-    if failure and failure.description:
-        return str(failure.description)
-    error = event.step_failure_data.error
-    while error.cause:
-        error = error.cause
-    return str(error.message).strip()

@@ -7,6 +7,7 @@ and the comparison. The servers are those of the tests (`tests/servers/together.
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import subprocess
 import sys
@@ -17,13 +18,14 @@ from typing import Any
 from cli.progress import Progress, step_of
 from cli.servers import of_the_tests, until_told
 from ledgerline.errors import ConfigurationError, LedgerlineError
-from resources.environment import ROOT, Settings, archive_of, child_variables, read_settings
+from resources.environment import ROOT, archive_of, child_variables, kept_variables, read_settings
 
 KEY = ("source", "day", "mention_id")
 # Stores name their versions differently by design, and a run has its own time. Each demo trains a model of its own: BM25 of
 # OpenSearch differs from tantivy's by up to 0.0001 in 1,016 of 45,374 examples, so that bytes and scores of the models do too.
 LEFT_OUT = ("index_version", "graph_version", "mapped_at", "model_digest")
-SCORE_TOLERANCE = 0.02  # of a calibrated probability; what is decided must be equal
+# Of a calibrated probability, which a person is shown with three digits; what is decided must be equal.
+SCORE_TOLERANCE = 0.0005
 SHOWN = 20  # differences; the rest are counted
 
 
@@ -46,16 +48,20 @@ def demo_real(archive: str | None) -> int:
         if missing:
             raise ConfigurationError(f"{', '.join(missing)} cannot be had here: see above what to install.")
         given = {name: value for server in started for name, value in server.variables.items()}
-        seconds = {
-            "embedded": run_demo(homes["embedded"], {}, without=given, told=told),
-            "real": run_demo(homes["real"], given, without=given, told=told),
-        }
+        variables = {name: child_variables(settings) for name, settings in homes.items()}
+        variables["embedded"] = {name: value for name, value in variables["embedded"].items() if name not in given}
+        variables["real"] |= given
+        seconds, mapped = {}, {}
+        for name, of_demo in variables.items():
+            shutil.rmtree(homes[name].home, ignore_errors=True)
+            seconds[name] = run_demo(of_demo, told=told)
+            mapped[name] = mappings(of_demo)  # now, for those of the servers end with them
     progress.table(
         "Seconds per step",
         ["step", "embedded", "real servers"],
         [[step, took, seconds["real"].get(step, "")] for step, took in seconds["embedded"].items()],
     )
-    return compare(mappings(homes["embedded"]), mappings(homes["real"]), progress)
+    return compare(mapped["embedded"], mapped["real"], progress)
 
 
 def compare(embedded: Sequence[Mapping[str, Any]], real: Sequence[Mapping[str, Any]], progress: Progress) -> int:
@@ -97,20 +103,19 @@ def by_mention(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, ...], Mappi
     return found
 
 
-def mappings(settings: Settings) -> list[dict[str, Any]]:
-    """All rows of `ticker_mappings` in a home."""
+def mappings(variables: Mapping[str, str]) -> list[dict[str, Any]]:
+    """All rows of `ticker_mappings` where these variables say. Credentials of a lake are those of the environment alone."""
     from resources import build_resources
 
-    rows: list[dict[str, Any]] = build_resources(settings=settings)["lake"].read("ticker_mappings").to_pylist()
+    with kept_variables(*variables):
+        os.environ.update(variables)
+        lake = build_resources(settings=read_settings(variables=variables))["lake"]
+        rows: list[dict[str, Any]] = lake.read("ticker_mappings").to_pylist()
     return rows
 
 
-def run_demo(
-    settings: Settings, given: Mapping[str, str], *, without: Mapping[str, str], told: threading.Event
-) -> dict[str, float]:
-    """Run the demo, then the doctor, in a new home; returns the seconds of each step. Raises LedgerlineError."""
-    shutil.rmtree(settings.home, ignore_errors=True)
-    variables = {name: value for name, value in child_variables(settings).items() if name not in without} | dict(given)
+def run_demo(variables: Mapping[str, str], *, told: threading.Event) -> dict[str, float]:
+    """Run the demo, then the doctor, with these variables; returns the seconds of each step. Raises LedgerlineError."""
     seconds = {}
     try:
         with subprocess.Popen(
@@ -128,7 +133,9 @@ def run_demo(
     finally:
         subprocess.run([sys.executable, "-m", "local_sagemaker", "stop"], cwd=ROOT, env=variables, check=False)
     if running.returncode:
-        raise LedgerlineError(f"the demo in {settings.home} ended with {running.returncode}; what it said is above.")
+        raise LedgerlineError(
+            f"the demo in {variables['LEDGERLINE_HOME']} ended with {running.returncode}; what it said is above."
+        )
     return seconds
 
 

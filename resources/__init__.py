@@ -13,9 +13,10 @@ def build_resources(environment: str | None = None, *, settings: Settings | None
 
     `local` is the embedded platform; `branch` and `prod` keep objects and lake on S3 and train and serve on AWS SageMaker,
     each under names of its own (`scope.py`), and may run batches on ECS. In any of them the ledgers are on PostgreSQL where
-    LEDGERLINE_DATABASE_URL is set, the graph is on Neptune where NEPTUNE_ENDPOINT is, and the search on OpenSearch where
-    OPENSEARCH_URL is. Raises ConfigurationError for an unknown environment or
-    a setting that is missing.
+    LEDGERLINE_DATABASE_URL is set, the graph is on Neptune where NEPTUNE_ENDPOINT is, the search on OpenSearch where
+    OPENSEARCH_URL is, experiments on MLflow where MLFLOW_TRACKING_URI is. `local` too keeps objects and lake on S3 where
+    AWS_ENDPOINT_URL_S3 names a server and LEDGERLINE_BUCKET a bucket on it. Raises ConfigurationError for an unknown
+    environment or a setting that is missing.
     """
     chosen = settings or read_settings(environment)
     object_store = _object_store(chosen)
@@ -32,12 +33,13 @@ def delivered_projects_folder(environment: str | None = None) -> Path:
 def _object_store(settings: Settings) -> Any:
     from resources.object_store import DirectoryObjectStore, S3ObjectStore
 
-    if settings.environment == "local":
+    if not settings.on_s3:
         return DirectoryObjectStore(root=str(settings.objects), bucket=settings.bucket)
     return S3ObjectStore(
         bucket=settings.required_bucket,
         prefix=settings.object_prefix,
         region=settings.region,
+        endpoint_url=settings.s3_endpoint or None,
         kms_key_id=settings.kms_key_id,
         kms_bucket_key=settings.kms_bucket_key,
     )
@@ -46,9 +48,12 @@ def _object_store(settings: Settings) -> Any:
 def _lake(settings: Settings) -> Any:
     from resources.lake import DeltaLake, s3_options
 
-    if settings.environment == "local":
+    if not settings.on_s3:
         return DeltaLake(root=settings.lake)
     options = s3_options(region=settings.region, kms_key_id=settings.kms_key_id, kms_bucket_key=settings.kms_bucket_key)
+    if settings.s3_endpoint:  # delta-rs and Arrow refuse plain HTTP unless they are told
+        plain = "true" if settings.s3_endpoint.startswith("http://") else "false"
+        options |= {"AWS_ENDPOINT_URL": settings.s3_endpoint, "AWS_ALLOW_HTTP": plain}
     return DeltaLake(root=settings.lake, storage_options=options)
 
 
@@ -207,7 +212,7 @@ def _embedded(settings: Settings, object_store: Any) -> dict[str, Any]:
             object_store=object_store,
             region=settings.region,
             local_home=str(settings.home / "sagemaker"),
-            local_object_root=str(settings.objects),
+            local_object_root=settings.s3_endpoint if settings.on_s3 else str(settings.objects),
             poll_seconds=0.2,
         ),
         "release_ledger": SqlReleaseLedger(

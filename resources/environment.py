@@ -98,6 +98,12 @@ class Settings:
     sql_tables: str  # the file that declares what is copied; "": nothing
     sql_seconds: int  # the longest that a query may take
     mlflow_url: str  # "": experiments are in a SQLite file
+    s3_endpoint: str  # another S3 than AWS's own; "": AWS's
+
+    @property
+    def on_s3(self) -> bool:
+        """Whether objects and lake are on S3: always on AWS, locally where both an endpoint and a bucket on it are named."""
+        return self.environment != "local" or bool(self.s3_endpoint and self.bucket != DEFAULT_BUCKET)
 
     @property
     def required_bucket(self) -> str:
@@ -160,7 +166,7 @@ class Settings:
     @property
     def lake(self) -> str:
         """A folder, or an s3:// URI in the bucket."""
-        if self.environment == "local":
+        if not self.on_s3:
             return str(self.home / "lake")
         return "/".join(["s3:/", self.required_bucket, *filter(None, [self.object_prefix]), "lake"])
 
@@ -235,6 +241,7 @@ def read_settings(environment: str | None = None, *, variables: Mapping[str, str
         sql_tables=_sql_tables(given),
         sql_seconds=int(number_of("LEDGERLINE_SQL_SECONDS", given.get("LEDGERLINE_SQL_SECONDS") or "600")),
         mlflow_url=_mlflow(given.get("MLFLOW_TRACKING_URI") or ""),
+        s3_endpoint=_s3_endpoint(given.get("AWS_ENDPOINT_URL_S3") or ""),
     )
 
 
@@ -312,6 +319,21 @@ def _mlflow(url: str) -> str:
             "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
         )
     return url
+
+
+def _s3_endpoint(url: str) -> str:
+    """The URL of an S3 server without a slash at its end. Raises ConfigurationError that shows no password."""
+    try:
+        parts = urlsplit(url)
+        usable = not url or (parts.scheme in ("http", "https") and parts.hostname and parts.port != 0)
+    except ValueError:
+        usable = False
+    if not usable or parts.username or parts.password:
+        raise ConfigurationError(
+            "AWS_ENDPOINT_URL_S3 is no address of an S3 server: write it as https://<host>, with :<port> if not 443 and no "
+            "user or password in it, or leave it out for AWS's own."
+        )
+    return url.rstrip("/")
 
 
 def _engine(name: str) -> EngineKind:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SERVICE = "neptune-db"
 CONNECT_SECONDS = 10.0
+CLOSE_SECONDS = 1.0  # a server that hangs does not answer the farewell either, for which aiohttp waits 10 s
 # How much longer than the server an answer is waited for, so that a query that takes too long is ended by the server.
 GRACE_SECONDS = 5.0
 IDLE_SECONDS = 300.0  # Neptune and what stands between drop idle connections; an old one is not trusted with a request
@@ -285,7 +286,10 @@ def _signed_transport() -> Any:
             async def opened() -> None:
                 self._client_session = aiohttp.ClientSession(trust_env=True)
                 connecting = self._client_session.ws_connect(
-                    url, headers={**(headers or {}), **self._make_headers()}, **self._aiohttp_kwargs
+                    url,
+                    headers={**(headers or {}), **self._make_headers()},
+                    timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS),
+                    **self._aiohttp_kwargs,
                 )
                 self._websocket = await asyncio.wait_for(connecting, CONNECT_SECONDS)
 

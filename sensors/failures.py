@@ -120,26 +120,27 @@ def _events(instance: dg.DagsterInstance, run_id: str, of_type: dg.DagsterEventT
 
 
 def what_failed(context: dg.RunFailureSensorContext) -> tuple[str | None, str]:
-    """Step and innermost error message of the first failed step; of a killed run the step that was under way."""
+    """Step and error message of the first failed step; of a killed run the step that was under way."""
     failed = context.get_step_failure_events()
     if failed:
         checks = _failed_checks(context.instance, context.dagster_run.run_id, failed[0].step_key)
-        return failed[0].step_key, checks or innermost_message(failed[0])
+        return failed[0].step_key, checks or authors_message(failed[0])
     run_id = context.dagster_run.run_id
     said = getattr(context.failure_event.event_specific_data, "error", None)  # no data where it was marked from outside
     message = (said.message if said else "") or context.failure_event.message or ""
     return _step_under_way(context.instance, run_id), _why_the_process_ended(context.instance, run_id) or message
 
 
-def innermost_message(event: dg.DagsterEvent) -> str:
-    """What the author of a failure wrote for a person: its description, else the message of its first cause."""
+def authors_message(event: dg.DagsterEvent) -> str:
+    """What the author of a failure wrote for a person: its description, else the message of the first error of our own, else
+    of the innermost cause. What our own errors came from says less: a time-out names no server."""
     failure = event.step_failure_data
     if failure.user_failure_data and failure.user_failure_data.description:
         return failure.user_failure_data.description
     error = failure.error
-    while error and error.cause:
+    while error and error.cause and not error.message.startswith("ledgerline."):
         error = error.cause
-    return error.message if error else ""
+    return error.message.strip() if error else ""
 
 
 def _failed_checks(instance: dg.DagsterInstance, run_id: str, step: str | None) -> str:

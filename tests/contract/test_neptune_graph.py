@@ -506,7 +506,7 @@ def test_an_outage_in_the_middle_of_a_load_is_said_and_the_next_load_finishes(
     original, broken_down = NeptuneKnowledgeGraph._merged_edges, threading.Event()
 
     def outage_at_the_third(self: NeptuneKnowledgeGraph, version: str, batch: list[Any]) -> Any:
-        if batch[0].id == "edge:80":
+        if batch[0].id == "edge:400":
             (own_server.kill if outage == "killed" else own_server.hang)()
             broken_down.set()
         return original(self, version, batch)

@@ -65,8 +65,7 @@ def _moto(log: Path) -> Iterator[Mapping[str, str]]:
     with MotoServer() as server, _kept(server.log, log):
         access = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
         boto3.Session(**access).client("s3", endpoint_url=server.url).create_bucket(Bucket=BUCKET)
-        # Plain HTTP is refused by delta-rs unless it is told.
-        yield {**server.variables(), "AWS_ALLOW_HTTP": "true", "LEDGERLINE_BUCKET": BUCKET}
+        yield {**server.variables(), "LEDGERLINE_BUCKET": BUCKET}
 
 
 SERVERS: Mapping[str, Running] = {

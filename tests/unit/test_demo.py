@@ -12,11 +12,12 @@ import dagster as dg
 import pytest
 from rich.console import Console
 
-from cli.demo import BUILT_FROM, Demo, failed_checks, failure_text, listed, only_one, short, stretches, up_to_date
+from cli.demo import BUILT_FROM, Demo, failed_checks, listed, only_one, short, stretches, up_to_date
 from cli.progress import Progress
 from ledgerline.errors import ConfigurationError
 from ledgerline.release.approvals import Approval
 from ledgerline.release.releases import Candidate
+from sensors.failures import authors_message
 
 KNOWN = ["a", "b", "c", "d", "e"]
 
@@ -74,15 +75,23 @@ def failed(description: str | None, *messages: str) -> Any:
 
 
 def test_what_an_author_wrote_of_a_failure_is_what_is_said() -> None:
-    assert failure_text(failed("Refused by rule `gate`: too low.", "dagster.Failure: ...")) == (
+    assert authors_message(failed("Refused by rule `gate`: too low.", "dagster.Failure: ...")) == (
         "Refused by rule `gate`: too low."
     )
 
 
 @pytest.mark.parametrize("description", [None, ""])
-def test_else_it_is_the_innermost_cause(description: str | None) -> None:
-    error = failed(description, "DagsterExecutionStepExecutionError: step x\n", "LedgerlineError: no lake; make one.\n")
-    assert failure_text(error) == "LedgerlineError: no lake; make one."
+@pytest.mark.parametrize(
+    ("causes", "said"),
+    [
+        (["ledgerline.errors.LedgerlineError: no lake; make one.\n"], "LedgerlineError: no lake; make one."),
+        (["ledgerline.errors.LedgerlineError: x did not answer.\n", "TimeoutError\n"], "x did not answer."),
+        (["RuntimeError: a wrapper\n", "ValueError: filing 7 is broken\n"], "ValueError: filing 7 is broken"),
+    ],
+)
+def test_else_it_is_our_own_error_or_the_innermost_cause(description: str | None, causes: list[str], said: str) -> None:
+    error = failed(description, "DagsterExecutionStepExecutionError: step x\n", *causes)
+    assert authors_message(error).endswith(said)
 
 
 def test_of_failed_checks_only_those_that_block_are_said_with_their_reason() -> None:

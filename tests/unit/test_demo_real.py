@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from cli.demo_real import compare, differences, end_when
+from cli.demo_real import compare, differences, end_when, mappings
 from cli.progress import Progress, step_of
 from cli.servers import lines_of, until_told
 from ledgerline.errors import LedgerlineError
@@ -44,7 +44,7 @@ def said(one: list, other: list) -> tuple[int, str]:
 def test_the_order_of_rows_and_the_names_of_versions_make_no_difference():
     one = [mapping("a"), mapping("b")]
     other = [
-        mapping("b", graph_version="g2", index_version="i2", mapped_at=2, model_digest="m2", score=0.501),
+        mapping("b", graph_version="g2", index_version="i2", mapped_at=2, model_digest="m2", score=0.5004),
         mapping("a"),
     ]
     assert said(one, other) == (0, "SAME 2 mappings\n")
@@ -54,7 +54,7 @@ def test_the_order_of_rows_and_the_names_of_versions_make_no_difference():
     ("other", "words"),
     [
         ([mapping("a", ticker="MSFT")], "edgar 2025-03-14 a 'Apple': ticker 'AAPL' / 'MSFT'"),
-        ([mapping("a", score=0.53)], "score 0.5 / 0.53"),
+        ([mapping("a", score=0.501)], "score 0.5 / 0.501"),
         ([mapping("a", score=None)], "score 0.5 / None"),
         ([mapping("a", path=[])], "path [{'to_id': 'a'}] / []"),
         ([], "edgar 2025-03-14 a: only embedded"),
@@ -66,6 +66,17 @@ def test_a_difference_is_printed_and_fails(other, words):
     assert code == 1
     assert words in out
     assert out.splitlines()[-1] == "DIFFERENT 1 of 1 mappings"
+
+
+def test_mappings_are_read_where_the_variables_say_and_no_variable_stays(tmp_path, monkeypatch):
+    import pyarrow as pa
+    from deltalake import write_deltalake
+
+    write_deltalake(str(tmp_path / "lake" / "ticker_mappings"), pa.table({"mention_id": ["a"]}))
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
+    before = dict(os.environ)
+    assert mappings({"LEDGERLINE_HOME": str(tmp_path), "AWS_ACCESS_KEY_ID": "test"}) == [{"mention_id": "a"}]
+    assert dict(os.environ) == before
 
 
 def test_two_empty_demos_are_not_the_same():

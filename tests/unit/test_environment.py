@@ -318,3 +318,44 @@ def test_objects_and_lake_are_encrypted_with_the_key_that_is_named() -> None:
     assert made["lake"].storage_options["AWS_SSE_KMS_KEY_ID"] == "alias/team"
     plain = build_resources(settings=read_settings("prod", variables=AWS))
     assert plain["lake"].storage_options == s3_options(region="us-east-1")
+
+
+ON_S3 = {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:5000/", "LEDGERLINE_BUCKET": "team"}
+
+
+def test_a_local_environment_keeps_objects_and_lake_on_the_s3_server_that_is_named_and_training_reads_them_there() -> (
+    None
+):
+    resources = build_resources(settings=read_settings(variables=ON_S3))
+    store, lake = resources["object_store"], resources["lake"]
+    assert (store.uri("a"), store.endpoint_url) == ("s3://team/a", "http://127.0.0.1:5000")
+    assert lake.root == "s3://team/lake"
+    assert lake.storage_options["AWS_ENDPOINT_URL"] == "http://127.0.0.1:5000"
+    assert lake.storage_options["AWS_ALLOW_HTTP"] == "true"
+    assert resources["sagemaker"].local_object_root == "http://127.0.0.1:5000"
+    assert resources["sagemaker"].local_home is not None
+
+
+@pytest.mark.parametrize("variable", list(ON_S3))
+def test_an_s3_server_without_a_bucket_and_a_bucket_without_a_server_leave_a_local_environment_in_folders(
+    variable: str,
+) -> None:
+    settings = read_settings(variables={variable: ON_S3[variable]})
+    resources = build_resources(settings=settings)
+    assert isinstance(resources["object_store"], DirectoryObjectStore)
+    assert resources["lake"].root == str(settings.home / "lake")
+    assert resources["sagemaker"].local_object_root == str(settings.objects)
+
+
+def test_an_s3_server_by_https_is_not_asked_in_plain_text() -> None:
+    lake = build_resources(settings=read_settings("prod", variables=AWS | {"AWS_ENDPOINT_URL_S3": "https://s3.team"}))[
+        "lake"
+    ]
+    assert lake.storage_options["AWS_ALLOW_HTTP"] == "false"
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:5000", "http://", "http://user:geheim@host", "http://host:99999"])
+def test_an_s3_server_that_is_no_address_or_holds_a_password_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="AWS_ENDPOINT_URL_S3 is no address") as refused:
+        read_settings(variables={"AWS_ENDPOINT_URL_S3": url})
+    assert "geheim" not in str(refused.value)
