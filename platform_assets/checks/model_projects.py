@@ -88,7 +88,7 @@ def _approved(project: ModelProject) -> dg.AssetChecksDefinition:
         object_store: dg.ResourceParam[ObjectStore], release_ledger: dg.ResourceParam[ReleaseLedger]
     ) -> dg.AssetCheckResult:
         from ledgerline.release.deploy import examine
-        from ledgerline.release.releases import GateRefusal, refusals
+        from ledgerline.release.releases import GateRefusal, approve_command, refusals
 
         records = _records(project, release_ledger)
         candidate = _candidate(records)
@@ -101,7 +101,9 @@ def _approved(project: ModelProject) -> dg.AssetChecksDefinition:
             return _waiting(str(refusal))
         open_decisions = [refusal for refusal in found if refusal.rule in DECISION_RULES]
         if open_decisions:
-            return _waiting(f"{project.config.owner}: {open_decisions[0]}")
+            command = approve_command(candidate)
+            # As code: the UI shows a description as Markdown, in which <your name> would be a tag and vanish.
+            return _waiting(f"{project.config.owner}: {str(open_decisions[0]).replace(command, f'`{command}`')}")
         return dg.AssetCheckResult(passed=True, description=f"model {candidate.model_digest[:12]} is approved")
 
     return approved

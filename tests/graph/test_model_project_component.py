@@ -162,6 +162,7 @@ def test_the_whole_chain_waits_for_approval_then_goes_live_and_again_without_a_n
     waiting = check(first, "approved")
     assert (waiting.passed, waiting.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert "approve --project demo" in waiting.description
+    assert waiting.description.endswith("--by <your name> --reason <what convinced you>`")  # as code: no HTML tags
     assert deployable(graph.world.records(), graph.world.project.policy, LATER) is None
 
     graph.approve_newest()
