@@ -7,7 +7,6 @@ and the comparison. The servers are those of the tests (`tests/servers/together.
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from typing import Any
 from cli.progress import Progress, step_of
 from cli.servers import of_the_tests, until_told
 from ledgerline.errors import ConfigurationError, LedgerlineError
-from resources.environment import ROOT, archive_of, child_variables, kept_variables, read_settings
+from resources.environment import ROOT, archive_of, child_variables, given_variables, read_settings
 
 KEY = ("source", "day", "mention_id")
 # Stores name their versions differently by design, and a run has its own time. Each demo trains a model of its own: BM25 of
@@ -107,8 +106,7 @@ def mappings(variables: Mapping[str, str]) -> list[dict[str, Any]]:
     """All rows of `ticker_mappings` where these variables say. Credentials of a lake are those of the environment alone."""
     from resources import build_resources
 
-    with kept_variables(*variables):
-        os.environ.update(variables)
+    with given_variables(variables):
         lake = build_resources(settings=read_settings(variables=variables))["lake"]
         rows: list[dict[str, Any]] = lake.read("ticker_mappings").to_pylist()
     return rows

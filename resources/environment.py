@@ -465,6 +465,14 @@ def kept_variables(*names: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
+@contextmanager
+def given_variables(variables: Mapping[str, str]) -> Iterator[None]:
+    """Has variables in the environment meanwhile: libraries that find credentials look nowhere else."""
+    with kept_variables(*variables):
+        os.environ.update(variables)
+        yield
+
+
 def worker_variables(*, aws: bool) -> dict[str, str]:
     """The environment of a process that parses a batch; with `aws`, which it needs to read S3, also AWS_* variables."""
     more = _FOR_WORKERS_ON_S3 if aws else ()
