@@ -24,6 +24,7 @@ def dev(port: int) -> int:
                 f"port {port} cannot be used ({error.strerror}); stop what uses it, or say `make dev PORT=<another port>`."
             ) from error
     print(f"Dagster UI: http://127.0.0.1:{port}/locations/ledgerline/asset-groups  (Ctrl-C ends it)", flush=True)
+    variables = child_variables(settings) | {"LEDGERLINE_WEBSERVER_URL": f"http://127.0.0.1:{port}"}
     command = [
         sys.executable,
         "-m",
@@ -37,6 +38,6 @@ def dev(port: int) -> int:
         str(port),
     ]
     try:
-        return subprocess.call(command, cwd=ROOT, env=child_variables(settings))
+        return subprocess.call(command, cwd=ROOT, env=variables)
     except KeyboardInterrupt:
         return 0

@@ -25,6 +25,7 @@ def build_defs(
     Raises ConfigurationError for an unknown environment or a config.yaml that is wrong, before anything runs.
     """
     from jobs.branches import clean_branch
+    from jobs.code_location import reload_code_location_job
     from jobs.filings import FILING_JOBS
     from jobs.maintenance import maintain_lake_job, maintain_lake_schedule
     from jobs.monitoring import onboarding_watch
@@ -52,7 +53,7 @@ def build_defs(
     from platform_assets.owners import DATA_PLATFORM
     from platform_assets.releases import release_ledger_asset
     from platform_assets.sql_tables import sql_table_assets
-    from resources import build_resources, delivered_projects_folder
+    from resources import build_resources, delivered_projects_folder, webserver_url
     from sensors.automation import automation
     from sensors.catch_up import catch_up_alerts, catch_up_experiments
     from sensors.days import archive_days, map_new_filings, new_filings
@@ -71,6 +72,8 @@ def build_defs(
     own = load_projects(projects or ROOT / "model_projects")
     found = own if projects else own + loadable(load_delivered(delivered, {project.name for project in own}))
     maintain_lake, tidy_endpoints = maintain_lake_job(found), tidy_endpoints_job(found)
+    webserver = webserver_url(environment)
+    reload_code_location = reload_code_location_job(webserver)
     platform = dg.Definitions(
         assets=[
             listings.listings,
@@ -96,7 +99,15 @@ def build_defs(
             ports_checks.every_port_works,
             ticker_mapping_checks.every_ticker_is_grounded,
         ],
-        jobs=[*selection_jobs(found), *release_jobs(found), *FILING_JOBS, maintain_lake, tidy_endpoints, clean_branch],
+        jobs=[
+            *selection_jobs(found),
+            *release_jobs(found),
+            *FILING_JOBS,
+            maintain_lake,
+            tidy_endpoints,
+            clean_branch,
+            reload_code_location,
+        ],
         schedules=[
             onboarding_schedule("edgar"),
             onboarding_schedule("dart"),
@@ -122,7 +133,7 @@ def build_defs(
             catch_up_alerts,
             project_files(found),
             drifted_data(found),
-            delivered_projects(own, delivered, DATA_PLATFORM),
+            delivered_projects(own, delivered, DATA_PLATFORM, reload_code_location, webserver=webserver),
         ],
         resources=resources,
     )

@@ -30,6 +30,11 @@ def delivered_projects_folder(environment: str | None = None) -> Path:
     return read_settings(environment).delivered_projects
 
 
+def webserver_url(environment: str | None = None) -> str:
+    """Where Dagster's webserver is, "" where that is not said. Raises ConfigurationError as `build_resources`."""
+    return read_settings(environment).webserver_url
+
+
 def _object_store(settings: Settings) -> Any:
     from resources.object_store import DirectoryObjectStore, S3ObjectStore
 

@@ -98,6 +98,7 @@ class Settings:
     sql_tables: str  # the file that declares what is copied; "": nothing
     sql_seconds: int  # the longest that a query may take
     mlflow_url: str  # "": experiments are in a SQLite file
+    webserver_url: str  # of Dagster; "": a delivered project is loaded at the next reload by hand
     s3_endpoint: str  # another S3 than AWS's own; "": AWS's
 
     @property
@@ -241,6 +242,7 @@ def read_settings(environment: str | None = None, *, variables: Mapping[str, str
         sql_tables=_sql_tables(given),
         sql_seconds=int(number_of("LEDGERLINE_SQL_SECONDS", given.get("LEDGERLINE_SQL_SECONDS") or "600")),
         mlflow_url=_mlflow(given.get("MLFLOW_TRACKING_URI") or ""),
+        webserver_url=_webserver(given.get("LEDGERLINE_WEBSERVER_URL") or ""),
         s3_endpoint=_s3_endpoint(given.get("AWS_ENDPOINT_URL_S3") or ""),
     )
 
@@ -334,6 +336,14 @@ def _s3_endpoint(url: str) -> str:
             "user or password in it, or leave it out for AWS's own."
         )
     return url.rstrip("/")
+
+
+def _webserver(url: str) -> str:
+    if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname or "@" in url):
+        raise ConfigurationError(
+            "LEDGERLINE_WEBSERVER_URL is no address of Dagster's webserver: write it as http://<host>:3000, without a user."
+        )
+    return url
 
 
 def _engine(name: str) -> EngineKind:

@@ -127,17 +127,23 @@ def _trained(project: ModelProject) -> list[dg.AssetKey]:
     return [dg.AssetKey([project.name, step]) for step in steps]
 
 
-def delivered_projects(projects: Sequence[ModelProject], root: Path, owner: str) -> dg.SensorDefinition:
+def delivered_projects(
+    projects: Sequence[ModelProject], root: Path, owner: str, reload: dg.JobDefinition, *, webserver: str
+) -> dg.SensorDefinition:
     """Takes project folders that were put into the object store. `root`: where the code location reads them;
-    `projects`: those of the platform itself, whose names are taken; `owner` is told of a folder that names none."""
+    `projects`: those of the platform itself, whose names are taken; `owner` is told of a folder that names none.
+
+    Where a `webserver` is named, the job `reload` is started for what is new.
+    """
     taken = frozenset(project.name for project in projects)
 
     @dg.sensor(
         name="delivered_projects",
+        job=reload,
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Checks model projects that are put into the object store, without running anything of them, and "
-        "lays the good ones where the code location reads them.",
+        "lays the good ones where the code location reads them; it is loaded anew where its webserver is named.",
     )
     def tick(
         context: dg.SensorEvaluationContext,
@@ -151,6 +157,9 @@ def delivered_projects(projects: Sequence[ModelProject], root: Path, owner: str)
         for one in taken_now:
             notifier.notify(one.owner or owner, one.title, one.text, f"delivery {one.name} {one.digest}")
         said = "; ".join(one.title for one in taken_now)
+        new = " ".join(f"{one.name}@{one.digest[:16]}" for one in taken_now if one.new)
+        if new and webserver:
+            return dg.SensorResult([dg.RunRequest(run_key=new)], cursor=json.dumps(stamps))
         return dg.SensorResult(skip_reason=said or "No new folder.", cursor=json.dumps(stamps))
 
     return tick

@@ -36,6 +36,7 @@ class Delivery:
     owner: str | None
     title: str
     text: str
+    new: bool = False  # it is another version than the one before
 
 
 def take_deliveries(
@@ -73,11 +74,10 @@ def _take(
         project, changed = install(name, files, root)
     except (LedgerlineError, FileNotFoundError) as error:
         return Delivery(name, stamp, None, f"The delivered model project {name} was not taken", str(error))
-    what = "is loaded at the next reload of the code location" if changed else "is there already"
+    what = "is loaded with the next reload of the code location" if changed else "is there already"
     text = f"{name} ({project.code_digest[:12]}) {what} (in the UI: Deployment, Reload). Then run train_{name}."
-    return Delivery(
-        name, files_digest(files), project.config.owner, f"The delivered model project {name} was taken", text
-    )
+    title = f"The delivered model project {name} was taken"
+    return Delivery(name, files_digest(files), project.config.owner, title, text, new=changed)
 
 
 def _files(

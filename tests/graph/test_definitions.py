@@ -121,7 +121,7 @@ OPERATOR_JOBS = {
     "approve", "reject", "withdraw", "rollback", "restore_release", "where_is_filing", "reprocess_filings",
     "register_days",
 }  # fmt: skip
-MAINTENANCE_JOBS = {"maintain_lake", "tidy_endpoints", "clean_branch"}
+MAINTENANCE_JOBS = {"maintain_lake", "tidy_endpoints", "clean_branch", "reload_code_location"}
 OF_DAGSTER = {
     "__ASSET_JOB",
     "__anonymous_asset_job_approved_models",

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from cli.new_project import write_project
+from jobs.code_location import reload_code_location_job
 from ledgerline.errors import LedgerlineError
 from ledgerline.projects.triggers import drift_of
 from sensors.projects import MAX_ATTEMPTS, delivered_projects, drifted_data, project_files, train_request
@@ -186,15 +187,39 @@ def test_a_delivered_folder_is_laid_where_it_is_loaded_and_a_mistake_is_told(tmp
             )
     world.objects.put("s3://test/model_projects/demo/config.yaml", b"name: demo")
     root = Path(tmp_path / "home" / "model_projects")
+    reload = reload_code_location_job("http://127.0.0.1:3000")
     ticks = Ticks(
-        delivered_projects([world.project], root, "team:platform"), instance,
+        delivered_projects([world.project], root, "team:platform", reload, webserver="http://127.0.0.1:3000"), instance,
         object_store=world.objects, notifier=told,
     )  # fmt: skip
-    assert ticks.tick() == []
+    (request,) = ticks.tick()
+    assert request.run_key.startswith("churn@")
     assert (root / "churn" / "config.yaml").is_file()
     assert [(owner, title) for owner, title, _ in told.alerts] == [
         ("team:quant", "The delivered model project churn was taken"),
         ("team:platform", "The delivered model project demo was not taken"),
     ]
-    ticks.tick()
+    assert ticks.tick() == []
     assert len(told.alerts) == 2
+
+
+def test_without_a_webserver_a_delivered_folder_waits_for_a_reload_by_hand(tmp_path, instance):
+    world, told = world_on_disk(tmp_path, CONFIG), Told()
+    folder = write_project("churn", tmp_path / "written")
+    for path in folder.rglob("*.*"):
+        if path.is_file():
+            key = f"model_projects/churn/{path.relative_to(folder).as_posix()}"
+            world.objects.put(f"s3://test/{key}", path.read_bytes())
+    sensor = delivered_projects([], tmp_path / "home", "team:platform", reload_code_location_job(""), webserver="")
+    assert Ticks(sensor, instance, object_store=world.objects, notifier=told).tick() == []
+    assert "in the UI: Deployment, Reload" in told.alerts[0][2]
+
+
+def test_the_reload_says_what_is_wrong_with_its_webserver(instance):
+    for url, said in (
+        ("", "LEDGERLINE_WEBSERVER_URL names no webserver. Set it, or reload in the UI"),
+        ("http://127.0.0.1:9", "Dagster's webserver at http://127.0.0.1:9 cannot be asked"),
+    ):
+        done = reload_code_location_job(url).execute_in_process(instance=instance, raise_on_error=False)
+        (failed,) = done.get_step_failure_events()
+        assert said in failed.step_failure_data.user_failure_data.description
