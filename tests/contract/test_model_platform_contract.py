@@ -444,6 +444,7 @@ def test_the_shadow_of_the_documentation_changes_no_answer_is_noticed_and_is_tak
     released = platform.deploy("shadowed", live, capture_percent=100)
     for name, value in daemon.environment(folder / "sagemaker").items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)  # it keeps the credentials of the test that made it
     page = (ROOT / "docs" / "model-projects.md").read_text()
     (script,) = re.findall(r"```python\n(import boto3.*?)```", page, flags=re.DOTALL)
     script = re.sub(r'(?m)^live = ".*"$', f'live = "{released.endpoint}"', script)
