@@ -74,7 +74,7 @@ def _take(
         project, changed = install(name, files, root)
     except (LedgerlineError, FileNotFoundError) as error:
         return Delivery(name, stamp, None, f"The delivered model project {name} was not taken", str(error))
-    what = "is loaded with the next reload of the code location" if changed else "is there already"
+    what = "is loaded at the next reload of the code location" if changed else "is there already"
     text = f"{name} ({project.code_digest[:12]}) {what} (in the UI: Deployment, Reload). Then run train_{name}."
     title = f"The delivered model project {name} was taken"
     return Delivery(name, files_digest(files), project.config.owner, title, text, new=changed)
