@@ -202,7 +202,12 @@ def test_a_body_that_is_no_ticker_list_is_refused_with_the_remedy(body: bytes) -
         edgar_listings(body, seen_on=date(2026, 3, 2))
 
 
-@pytest.mark.parametrize("body", [b"", b"<result><status>020</status></result>", corp_code_file()[:40]])
+# Named, since a zip holds the time: two processes that collect the tests must find the same names.
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<result><status>020</status></result>", corp_code_file()[:40]],
+    ids=["empty", "a refusal", "half a zip"],
+)
 def test_a_body_that_is_no_corp_code_zip_is_refused_with_the_remedy(body: bytes) -> None:
     with pytest.raises(LedgerlineError, match=r"corpCode\.xml .*fetch it again"):
         dart_listings(body, seen_on=date(2026, 3, 3))
