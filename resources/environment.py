@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from ledgerline.errors import ConfigurationError
 from resources.scope import schema_of, scope_of
@@ -247,6 +247,16 @@ def read_settings(environment: str | None = None, *, variables: Mapping[str, str
     )
 
 
+def _http_address(url: str) -> SplitResult | None:
+    """The parts of the address of an HTTP server; None where the text is none."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # of a port or a bracket
+        return None
+    return parts if usable else None
+
+
 def _opensearch_service(url: str, service: str) -> OpenSearchService:
     """The service, if the URL can be used with it. Raises ConfigurationError that shows no password."""
     if service not in get_args(OpenSearchService):
@@ -254,12 +264,8 @@ def _opensearch_service(url: str, service: str) -> OpenSearchService:
             f"OPENSEARCH_SERVICE is {service!r}: set it to es for a domain, aoss for a serverless collection, or none."
         )
     if url:
-        try:
-            parts = urlsplit(url)
-            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError:
-            usable = False
-        if not usable:
+        parts = _http_address(url)
+        if parts is None:
             raise ConfigurationError(
                 "OPENSEARCH_URL is no address: write it as https://<host>, with :<port> if not 443."
             )
@@ -305,12 +311,8 @@ def _mlflow(url: str) -> str:
     """The URL of a server, if it holds no secret. Raises ConfigurationError that shows none."""
     if not url:
         return ""
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
+    parts = _http_address(url)
+    if parts is None:
         raise ConfigurationError(
             "MLFLOW_TRACKING_URI is no address of an MLflow server: write it as https://<host>, with :<port> if not 443, or "
             "leave it out to keep experiments below the home."
@@ -325,12 +327,10 @@ def _mlflow(url: str) -> str:
 
 def _s3_endpoint(url: str) -> str:
     """The URL of an S3 server without a slash at its end. Raises ConfigurationError that shows no password."""
-    try:
-        parts = urlsplit(url)
-        usable = not url or (parts.scheme in ("http", "https") and parts.hostname and parts.port != 0)
-    except ValueError:
-        usable = False
-    if not usable or parts.username or parts.password:
+    if not url:
+        return ""
+    parts = _http_address(url)
+    if parts is None or parts.username or parts.password:
         raise ConfigurationError(
             "AWS_ENDPOINT_URL_S3 is no address of an S3 server: write it as https://<host>, with :<port> if not 443 and no "
             "user or password in it, or leave it out for AWS's own."
@@ -339,7 +339,7 @@ def _s3_endpoint(url: str) -> str:
 
 
 def _webserver(url: str) -> str:
-    if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname or "@" in url):
+    if url and (_http_address(url) is None or "@" in url):
         raise ConfigurationError(
             "LEDGERLINE_WEBSERVER_URL is no address of Dagster's webserver: write it as http://<host>:3000, without a user."
         )
